@@ -1,0 +1,25 @@
+//! The binary: reads the command line, runs the command, turns its outcome into an exit code.
+
+use clap::Parser;
+use std::process::ExitCode;
+use volumes_agent::{cli::Cli, commands, diagnostics::Exit};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers; everything else clap says is wrong usage. A closed stdout or stderr leaves nobody to tell.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    match commands::run(cli.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            use std::io::Write;
+            // A closed stderr leaves nobody to tell; the exit code still does.
+            drop(writeln!(std::io::stderr(), "{failure}"));
+            failure.exit.into()
+        }
+    }
+}
