@@ -1,5 +1,9 @@
 //! The command line: subcommands and flags. No work is done here.
 
+use crate::commands::{
+    check_config::CheckConfigArgs, config::ConfigArgs, patch::PatchArgs, plan::PlanArgs, run::RunArgs,
+    status::StatusArgs, wait::WaitArgs,
+};
 use clap::{Parser, Subcommand};
 
 /// Persists the `volumes:` of compose services on a shared file system, on Amazon ECS clusters of EC2 instances.
@@ -13,4 +17,29 @@ pub struct Cli {
 
 /// The subcommands. Each has its arguments beside its work, in [`crate::commands`].
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// The volumes of a compose file, as Docker Compose reads them.
+    Config(ConfigArgs),
+    /// Where each volume of a compose file will live, on the cluster or on a laptop; a refusal (1).
+    Plan(PlanArgs),
+    /// Make a task definition mount its volumes: from stdin to stdout, for pipelines; refused (1).
+    Patch(PatchArgs),
+    /// Undo `patch`: from stdin to stdout, the source as its author registered it.
+    Unpatch,
+    /// The daemon: keeps the share mounted at /volumes, and patches the cluster's task definitions.
+    Run(RunArgs),
+    /// Make the bare /volumes immutable, so that nothing is written there without the share.
+    Guard,
+    /// Wait until the share is ready (0), or for a while (1): for the start of ecs.service.
+    Wait(WaitArgs),
+    /// What the daemon on this instance knows: ready (0), not ready (1), no daemon (3).
+    Status(StatusArgs),
+    /// Check the configuration and print it with where each value came from; wrong (78).
+    CheckConfig(CheckConfigArgs),
+    /// Calls on the share, for the daemon.
+    #[command(hide = true, name = "share-worker")]
+    ShareWorker {
+        /// The daemon's process id.
+        parent: u32,
+    },
+}

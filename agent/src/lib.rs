@@ -1,14 +1,69 @@
 //! volumes-agent: `volumes:` of a compose file, persisted on a share, on Amazon ECS clusters of EC2 instances.
 //!
-//! The modules are in two groups. The core is pure: values in, values or errors out, no I/O, no clock.
+//! The modules are in three groups. The core is pure: values in, values or errors out, no I/O, no clock.
 //!
 //! | module | decides |
 //! |---|---|
 //! | [`names`] | what a rack, an app, a service and a named volume may be called |
+//! | [`yaml`], [`compose`], [`declaration`] | what a compose file declares, and where it stands |
+//! | [`labels`], [`labelling`] | how a task definition carries declarations |
+//! | [`layout`], [`deploy`] | where each volume lives, or why it can't |
+//! | [`patch`] | what a task definition with its volumes looks like, and whether two are the same |
+//! | [`config`] | what the configuration means |
+//! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
+//! | [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
 //!
-//! The edges touch one outside thing each; [`commands`] puts both together, one file a subcommand.
+//! The edges touch one outside thing each.
+//!
+//! | module | touches |
+//! |---|---|
+//! | [`mountinfo`], [`mount`], [`guard`] | the kernel: what is mounted, mount(2), the immutable flag |
+//! | [`share_worker`] | child processes, for all calls on the share |
+//! | [`share`], [`identity`], [`directories`], [`leader`] | the share, from inside such a child |
+//! | [`aws`], [`ecs`], [`efs`], [`imds`] | AWS |
+//! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
+//! | [`memory`] | the instance's own disk |
+//! | [`health`], [`systemd`] | operators |
+//!
+//! The loop and the commands put them together: [`reconcile`] observes, plans, starts [`jobs`] when [`schedule`] says so, and
+//! reports; [`patch_round`] is the leader's job; [`commands`] has a file a subcommand of [`cli`].
 
+pub mod aws;
 pub mod cli;
 pub mod commands;
+pub mod compose;
+pub mod config;
+pub mod declaration;
+pub mod deploy;
 pub mod diagnostics;
+pub mod directories;
+pub mod ecs;
+pub mod ecs_agent;
+pub mod efs;
+pub mod guard;
+pub mod health;
+pub mod identity;
+pub mod imds;
+pub mod jobs;
+pub mod labelling;
+pub mod labels;
+pub mod layout;
+pub mod leader;
+pub mod loopback;
+pub mod memory;
+pub mod metrics;
+pub mod mount;
+pub mod mount_state;
+pub mod mountinfo;
 pub mod names;
+pub mod observed;
+pub mod patch;
+pub mod patch_round;
+pub mod plan;
+pub mod reconcile;
+pub mod report;
+pub mod schedule;
+pub mod share;
+pub mod share_worker;
+pub mod systemd;
+pub mod yaml;

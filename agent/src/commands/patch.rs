@@ -1,0 +1,127 @@
+//! `volumes-agent patch` and `unpatch`: a filter for pipelines, from stdin to stdout, without AWS.
+
+use crate::{
+    commands::files::{document_from_stdin, note, print, print_problems, read_compose},
+    deploy::decide,
+    diagnostics::{Exit, Failure},
+    labelling::{self, Labelling},
+    layout::Place,
+    names::{App, Rack},
+    patch::{self, Outcome, PatchError, PatchSettings},
+};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Flags of `patch`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  volumes-agent patch --rack production --app example-app < task-definition.json > patched.json
+  aws ecs describe-task-definition --include TAGS --task-definition web \\
+    | volumes-agent patch --rack production --app example-app --compose docker-compose.yml > patched.json
+  aws ecs register-task-definition --cli-input-json file://patched.json")]
+pub struct PatchArgs {
+    /// The rack [default: the cluster's name].
+    #[arg(long, value_name = "NAME", required_unless_present = "cluster")]
+    pub rack: Option<String>,
+    /// The ECS cluster, where the rack is called like it.
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// The app.
+    #[arg(long, value_name = "NAME")]
+    pub app: String,
+    /// A compose file whose services' volumes are written into the containers' labels first.
+    #[arg(long, value_name = "FILE")]
+    pub compose: Vec<PathBuf>,
+    /// The container of a service, where its name is not the service's: SERVICE=CONTAINER.
+    #[arg(long, value_name = "S=CONTAINER", requires = "compose")]
+    pub container: Vec<String>,
+    /// No placement constraint: for what a DAEMON service uses.
+    #[arg(long)]
+    pub no_gate: bool,
+    /// A path of the instances that services may bind as it is; as in the agents' configuration.
+    #[arg(long, value_name = "PATH")]
+    pub host_path: Vec<String>,
+}
+
+/// Reads a RegisterTaskDefinition document, or DescribeTaskDefinition's answer, and prints one that is ready to register.
+///
+/// # Errors
+/// What was refused; nothing is printed to stdout then.
+pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
+    let refused = |error: PatchError| {
+        let help = error.help();
+        Failure::refused(error).help(help)
+    };
+    let rack = args.rack.as_ref().or(args.cluster.as_ref()).map_or("", String::as_str);
+    let rack: Rack = rack.parse().map_err(|error| Failure::refused(error).help("give a name by --rack"))?;
+    let app: App = args.app.parse().map_err(|error| Failure::refused(error).help("give a name by --app"))?;
+    let document = patch::registerable(document_from_stdin()?).map_err(refused)?;
+    let labelling =
+        if args.compose.is_empty() { Labelling::default() } else { from_compose(args, &rack, &app)? };
+    let (labelled, written) = labelling::write(&document, &labelling, &rack, &app).map_err(|error| {
+        let help = error.help();
+        Failure::refused(error).help(help)
+    })?;
+    let settings = PatchSettings {
+        rack: &rack,
+        gate: !args.no_gate,
+        source: "pipeline".to_owned(),
+        host_paths: &args.host_path,
+    };
+    match patch::patch_with(&labelled, &settings, written).map_err(refused)? {
+        Outcome::Patched(patched) => {
+            for (container, finding) in &patched.warnings {
+                note(&format!("container `{container}`, `{}`: {}", finding.declaration, finding.reason));
+            }
+            print(&format!("{:#}\n", patched.document))
+        }
+        outcome => {
+            note(match outcome {
+                Outcome::Off => "the label `convox.volumes.agent` is `off`: not patched",
+                _ => "no container declares volumes (label `convox.volumes`): not patched",
+            });
+            print(&format!("{labelled:#}\n"))
+        }
+    }
+}
+
+/// The declarations of each service, once it is sure that all of them can be had.
+fn from_compose(args: &PatchArgs, rack: &Rack, app: &App) -> Result<Labelling, Failure> {
+    let read = read_compose(&args.compose)?;
+    let decision = decide(&read.compose, Place::Deployed { rack, host_paths: &args.host_path }, app);
+    print_problems("warning", &decision.warnings);
+    if !decision.refusals.is_empty() {
+        print_problems("refused", &decision.refusals);
+        return Err(Failure::refused(format!("{}: nothing was patched", read.compose.file)));
+    }
+    let mut containers = Vec::new();
+    for pair in &args.container {
+        match pair.split_once('=') {
+            Some((service, container)) if !service.is_empty() && !container.is_empty() => {
+                containers.push((service.to_owned(), container.to_owned()));
+            }
+            _ => {
+                return Err(Failure::refused(format!("--container `{pair}` is not SERVICE=CONTAINER"))
+                    .help("write it as in --container web=nginx"));
+            }
+        }
+    }
+    Ok(Labelling::of(&read.compose, containers))
+}
+
+/// The inverse: the source, as its author registered it.
+///
+/// # Errors
+/// stdin is not a task definition, or our label was changed.
+pub fn run_unpatch() -> Result<Exit, Failure> {
+    let refused = |error: PatchError| {
+        let help = error.help();
+        Failure::refused(error).help(help)
+    };
+    let document = patch::registerable(document_from_stdin()?).map_err(refused)?;
+    let source = patch::unpatch(&document).map_err(refused)?;
+    if source == document {
+        note("nothing of volumes-agent is in it");
+    }
+    print(&format!("{source:#}\n"))
+}

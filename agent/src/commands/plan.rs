@@ -1,0 +1,147 @@
+//! `volumes-agent plan`: where each volume of a compose file will live, before anything happens.
+
+use crate::{
+    commands::{
+        Format,
+        files::{note, print, print_problems, read_compose},
+    },
+    deploy::{Decision, decide},
+    diagnostics::{Exit, Failure},
+    layout::Place,
+    names::{App, Rack},
+};
+use clap::Args;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+
+/// Flags of `plan`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  volumes-agent plan -f docker-compose.yml --rack production --app example-app
+  volumes-agent plan --local")]
+pub struct PlanArgs {
+    /// The compose file [default: compose.yaml, compose.yml, docker-compose.yml or docker-compose.yaml in this folder].
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+    /// For a laptop: volumes below ~/.convox/volumes.
+    #[arg(long, conflicts_with_all = ["rack", "cluster", "host_path"])]
+    pub local: bool,
+    /// The rack [default: the cluster's name].
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["local", "cluster"])]
+    pub rack: Option<String>,
+    /// The ECS cluster, where the rack is called like it.
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// The app [default with --local: the file's `name:`, else the folder's name].
+    #[arg(long, value_name = "NAME", required_unless_present = "local")]
+    pub app: Option<String>,
+    /// A path of the instances that services may bind as it is; as in the agents' configuration.
+    #[arg(long, value_name = "PATH")]
+    pub host_path: Vec<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Prints the plan; `Refused` if any entry is.
+///
+/// # Errors
+/// The file can't be read, or a name is none.
+pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
+    let read = read_compose(&args.file)?;
+    let home = super::home()?;
+    let project = read.folder.display().to_string();
+    let app = app(args, &read)?;
+    let rack: Option<Rack> = match args.rack.as_ref().or(args.cluster.as_ref()) {
+        Some(rack) => {
+            Some(rack.parse().map_err(|error| Failure::refused(error).help("give a name by --rack"))?)
+        }
+        None => None,
+    };
+    let place = match &rack {
+        Some(rack) => Place::Deployed { rack, host_paths: &args.host_path },
+        None => Place::Local { home: &home, project: &project },
+    };
+    let decision = decide(&read.compose, place, &app);
+    let file = &read.compose.file;
+    match args.format {
+        Format::Json => print(&format!("{:#}\n", as_json(&decision, file)))?,
+        Format::Text => {
+            print_problems("warning", &decision.warnings);
+            print_problems("refused", &decision.refusals);
+            print(&table(&decision))?
+        }
+    };
+    Ok(if decision.refusals.is_empty() { Exit::Done } else { Exit::Refused })
+}
+
+fn app(args: &PlanArgs, read: &super::files::ProjectFile) -> Result<App, Failure> {
+    let (name, from) = match &args.app {
+        Some(app) => (app.clone(), None),
+        None => {
+            let (name, from) = read.project();
+            (name, Some(from))
+        }
+    };
+    let app: App = name.parse().map_err(|error| Failure::refused(error).help("give a name by --app"))?;
+    if let Some(from) = from {
+        note(&format!("the app is `{app}`, from {from}; --app names another"));
+    }
+    Ok(app)
+}
+
+fn as_json(decision: &Decision, file: &str) -> Value {
+    let volumes: Vec<Value> = decision
+        .volumes
+        .iter()
+        .map(|planned| {
+            let volume = &planned.volume;
+            let mut line = Map::new();
+            let mut put = |key: &str, value: Value| drop(line.insert(key.to_owned(), value));
+            put("service", json!(planned.service));
+            put("declaration", json!(volume.declaration));
+            put("type", json!(volume.kind));
+            put("source", json!(volume.source));
+            put("target", json!(volume.target));
+            put("read_only", json!(volume.read_only));
+            if let Some(outer) = &volume.folded_into {
+                put("folded_into", json!(outer));
+            }
+            put("file", json!(file));
+            put("line", json!(planned.line));
+            put("column", json!(planned.column));
+            Value::Object(line)
+        })
+        .collect();
+    json!({ "volumes": volumes, "refusals": decision.refusals, "warnings": decision.warnings })
+}
+
+/// Three lines a volume would be easier to align; one line is easier to read and to search.
+fn table(decision: &Decision) -> String {
+    let rows: Vec<[String; 3]> = decision
+        .volumes
+        .iter()
+        .map(|planned| {
+            let volume = &planned.volume;
+            let mut target = volume.target.clone();
+            if volume.read_only {
+                target.push_str(" (read-only)");
+            }
+            if let Some(outer) = &volume.folded_into {
+                target.push_str(&format!(" (inside {outer})"));
+            }
+            [planned.service.to_string(), target, volume.source.clone()]
+        })
+        .collect();
+    if rows.is_empty() {
+        return "no volumes\n".to_owned();
+    }
+    let heads = ["SERVICE", "IN THE CONTAINER", "LIVES AT"].map(str::to_owned);
+    let width =
+        |column: usize| rows.iter().chain([&heads]).map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    std::iter::once(&heads)
+        .chain(&rows)
+        .map(|[service, target, source]| format!("{service:<first$}  {target:<second$}  {source}\n"))
+        .collect()
+}

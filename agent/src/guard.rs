@@ -1,0 +1,154 @@
+//! The guard: the bare mount point is immutable (`chattr +i`), so that a container started without the share fails with EPERM
+//! instead of writing to the instance's own disk.
+//!
+//! The bare directory is reached through a detached, non-recursive clone of the root mount (open_tree(2)): what is mounted at
+//! the volumes root is not in it, so nothing here ever touches the share. The flag: ioctl_iflags(2).
+
+use rustix::{
+    fs::{AtFlags, IFlags, Mode, OFlags},
+    io::Errno,
+    mount::OpenTreeFlags,
+};
+use serde::{Deserialize, Serialize};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The volumes root's name below `/`.
+const NAME: &str = "volumes";
+
+/// Whether the bare mount point is immutable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Guard {
+    /// It is.
+    Set,
+    /// It is not, or that isn't known yet.
+    #[default]
+    Unset,
+    /// The root file system has no such flag.
+    Unsupported,
+}
+
+/// What the guard did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guarded {
+    /// The flag's state now.
+    pub guard: Guard,
+    /// Directories that lay under the mount point from before, relative to it, flagged as well.
+    pub found_inside: Vec<String>,
+}
+
+/// Why the guard can't be set.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// The root mount can't be cloned.
+    #[error(
+        "the root mount can't be looked at without what is mounted on it (open_tree: {0}): this needs root and Linux 5.2"
+    )]
+    Clone(Errno),
+    /// Something that isn't a directory is in the way.
+    #[error("/{NAME} is there and is not a directory")]
+    NotADirectory,
+    /// A call failed.
+    #[error("{what} failed: {errno}")]
+    Failed {
+        /// The call and its object.
+        what: String,
+        /// The error.
+        errno: Errno,
+    },
+}
+
+fn failed(what: &str) -> impl FnOnce(Errno) -> GuardError {
+    let what = what.to_owned();
+    move |errno| GuardError::Failed { what, errno }
+}
+
+/// Makes the mount point, if it isn't there, and sets the flag on it and on the directories inside.
+///
+/// # Errors
+/// [`GuardError`]: the mount point is as it was, or flagged in part.
+pub fn set() -> Result<Guarded, GuardError> {
+    let root = bare_root()?;
+    match rustix::fs::mkdirat(&root, NAME, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(failed("making /volumes")(errno)),
+    }
+    let mount_point = open_directory(&root, NAME)?.ok_or(GuardError::NotADirectory)?;
+    let mut found_inside = Vec::new();
+    flag_inside(&mount_point, "", &mut found_inside)?;
+    let guard = flag(&mount_point, "/volumes")?;
+    Ok(Guarded { guard, found_inside })
+}
+
+/// Whether the flag is set; changes nothing.
+///
+/// # Errors
+/// [`GuardError`]
+pub fn look() -> Result<Guard, GuardError> {
+    let root = bare_root()?;
+    let Some(mount_point) = open_directory(&root, NAME)? else { return Ok(Guard::Unset) };
+    match rustix::fs::ioctl_getflags(&mount_point) {
+        Ok(flags) if flags.contains(IFlags::IMMUTABLE) => Ok(Guard::Set),
+        Ok(_) => Ok(Guard::Unset),
+        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL) => Ok(Guard::Unsupported),
+        Err(errno) => Err(failed("reading the flags of /volumes")(errno)),
+    }
+}
+
+/// `/` alone, without anything mounted below it.
+fn bare_root() -> Result<OwnedFd, GuardError> {
+    rustix::mount::open_tree(
+        rustix::fs::CWD,
+        "/",
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+    )
+    .map_err(GuardError::Clone)
+}
+
+fn open_directory(parent: impl AsFd, name: &str) -> Result<Option<OwnedFd>, GuardError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::NOTDIR | Errno::LOOP) => Err(GuardError::NotADirectory),
+        Err(errno) => Err(failed(&format!("opening `{name}`"))(errno)),
+    }
+}
+
+fn flag(directory: &OwnedFd, name: &str) -> Result<Guard, GuardError> {
+    let result = rustix::fs::ioctl_getflags(directory).and_then(|flags| {
+        if flags.contains(IFlags::IMMUTABLE) {
+            Ok(())
+        } else {
+            rustix::fs::ioctl_setflags(directory, flags | IFlags::IMMUTABLE)
+        }
+    });
+    match result {
+        Ok(()) => Ok(Guard::Set),
+        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL) => Ok(Guard::Unsupported),
+        Err(errno) => Err(failed(&format!("making {name} immutable"))(errno)),
+    }
+}
+
+/// The flag of a directory doesn't reach into the directories in it: each is flagged, and named to the operator.
+fn flag_inside(directory: &OwnedFd, path: &str, found: &mut Vec<String>) -> Result<(), GuardError> {
+    let entries =
+        rustix::fs::Dir::read_from(directory).map_err(failed(&format!("listing /volumes/{path}")))?;
+    for entry in entries {
+        let entry = entry.map_err(failed(&format!("listing /volumes/{path}")))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "." || name == ".." {
+            continue;
+        }
+        let stat = rustix::fs::statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(failed(&format!("stat of /volumes/{path}{name}")))?;
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()
+            && let Some(inner) = open_directory(directory, &name)?
+        {
+            found.push(format!("{path}{name}"));
+            flag_inside(&inner, &format!("{path}{name}/"), found)?;
+            flag(&inner, &format!("/volumes/{path}{name}"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! The actions, done: each a task of its own with its own time limits, whose outcome comes back to the loop as a value.
+
+use crate::{
+    aws::{self, AwsError},
+    config::ShareChoice,
+    ecs::Ecs,
+    ecs_agent::{self, Registration},
+    efs::{self, EfsError, MountTarget},
+    guard::{self, Guarded},
+    identity::Identity,
+    imds::{self, Instance},
+    leader::{LockAnswer, LockRequest},
+    mount::{MountRequest, Mounted},
+    patch_round::{Round, RoundResult},
+    share_worker::{self, Request, Worker, WorkerError},
+};
+use aws_config::SdkConfig;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{Mutex, OnceCell, mpsc};
+
+/// A mount that the server delays is let be for long: killing mount(2) in the middle leaves the NFS client confused for a
+/// while (Amazon EFS user guide, "Mount fails with a 'connection reset by peer' error" and its neighbours).
+const MOUNT_DEADLINE: Duration = Duration::from_secs(120);
+/// The marker and the lock: a few round trips.
+const SHARE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What came of a job.
+#[derive(Debug)]
+pub enum Done {
+    /// Of `LearnInstance`.
+    Instance(Result<Instance, String>),
+    /// Of `LearnRegistration`, with the ECS agent's configured cluster.
+    Registration(Option<String>, Result<Registration, String>),
+    /// Of `SetGuard`.
+    Guard(Result<Guarded, String>),
+    /// Of `FindTarget`.
+    Target(Result<MountTarget, EfsError>),
+    /// Of `Mount`.
+    Mounted(Result<Mounted, WorkerError>),
+    /// Of `Identify`, for the mount of this id.
+    Identified(u32, Result<Identity, WorkerError>),
+    /// Of `Probe`, for the mount of this id: how long it took.
+    Probed(u32, Result<Duration, WorkerError>),
+    /// Of `SetGate`: what was told about which container instance.
+    Gate(bool, String, Result<(), AwsError>),
+    /// Of `Lead`: the worker that holds the lock.
+    Lead(Box<Result<(LockAnswer, Worker), WorkerError>>),
+    /// Of `Patch`.
+    Round(Box<RoundResult>),
+}
+
+/// The AWS clients' common part, made at first use, once a region.
+pub type Sdk = Arc<OnceCell<SdkConfig>>;
+
+async fn sdk<'a>(cell: &'a OnceCell<SdkConfig>, region: &str) -> &'a SdkConfig {
+    cell.get_or_init(|| aws::connect(region)).await
+}
+
+/// Starts jobs and leads their outcomes back.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    done: mpsc::UnboundedSender<Done>,
+}
+
+impl Jobs {
+    /// Outcomes go to the receiver.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Done>) {
+        let (done, outcomes) = mpsc::unbounded_channel();
+        (Self { done }, outcomes)
+    }
+
+    fn spawn(&self, job: impl Future<Output = Done> + Send + 'static) -> tokio::task::AbortHandle {
+        let done = self.done.clone();
+        // The receiver is gone only when the agent ends.
+        tokio::spawn(async move { drop(done.send(job.await)) }).abort_handle()
+    }
+
+    /// Asks instance metadata.
+    pub fn learn_instance(&self) -> tokio::task::AbortHandle {
+        self.spawn(async { Done::Instance(imds::instance().await.map_err(|error| error.to_string())) })
+    }
+
+    /// Asks the ECS agent.
+    pub fn learn_registration(&self) -> tokio::task::AbortHandle {
+        self.spawn(async {
+            let registration = ecs_agent::registration().await.map_err(|error| {
+                std::error::Error::source(&error)
+                    .map_or_else(|| error.to_string(), |why| format!("{error} ({why})"))
+            });
+            Done::Registration(ecs_agent::configured_cluster(), registration)
+        })
+    }
+
+    /// Sets the guard. It never touches the share, so no child is needed.
+    pub fn set_guard(&self) -> tokio::task::AbortHandle {
+        self.spawn(async { Done::Guard(guard::set().map_err(|error| error.to_string())) })
+    }
+
+    /// Asks EFS.
+    pub fn find_target(
+        &self,
+        cell: Sdk,
+        region: String,
+        share: ShareChoice,
+        zone: String,
+    ) -> tokio::task::AbortHandle {
+        self.spawn(
+            async move { Done::Target(efs::mount_target(sdk(&cell, &region).await, &share, &zone).await) },
+        )
+    }
+
+    /// Mounts.
+    pub fn mount(&self, request: MountRequest) -> tokio::task::AbortHandle {
+        self.spawn(
+            async move { Done::Mounted(share_worker::ask(&Request::Mount(request), MOUNT_DEADLINE).await) },
+        )
+    }
+
+    /// Reads the marker.
+    pub fn identify(&self, mount: u32, file_system: String) -> tokio::task::AbortHandle {
+        let request = Request::Identify { file_system };
+        self.spawn(async move { Done::Identified(mount, share_worker::ask(&request, SHARE_DEADLINE).await) })
+    }
+
+    /// Probes, without a deadline: a probe that a stalled server holds tells at once when it is back, and no second one is
+    /// needed until then.
+    pub fn probe(&self, mount: u32) -> tokio::task::AbortHandle {
+        self.spawn(async move {
+            let begun = Instant::now();
+            let answered = async { Worker::start()?.ask::<()>(&Request::Probe).await };
+            Done::Probed(mount, answered.await.map(|()| begun.elapsed()))
+        })
+    }
+
+    /// Tells ECS.
+    pub fn set_gate(
+        &self,
+        cell: Sdk,
+        region: String,
+        at: Registration,
+        open: bool,
+    ) -> tokio::task::AbortHandle {
+        self.spawn(async move {
+            let ecs = Ecs::new(sdk(&cell, &region).await);
+            let told = ecs.set_gate(&at.cluster, &at.container_instance, open).await;
+            Done::Gate(open, at.container_instance, told)
+        })
+    }
+
+    /// Tries for the lock.
+    pub fn lead(&self, request: LockRequest) -> tokio::task::AbortHandle {
+        self.spawn(async move {
+            let tried = async {
+                let mut worker = Worker::start()?;
+                let answer = worker.ask_within(&Request::Lock(request), SHARE_DEADLINE).await?;
+                Ok((answer, worker))
+            };
+            Done::Lead(Box::new(tried.await))
+        })
+    }
+
+    /// Looks at the cluster's services.
+    pub fn patch(
+        &self,
+        cell: Sdk,
+        region: String,
+        round: Round,
+        lock: Arc<Mutex<Worker>>,
+    ) -> tokio::task::AbortHandle {
+        self.spawn(async move {
+            let ecs = Ecs::new(sdk(&cell, &region).await);
+            Done::Round(Box::new(round.run(&ecs, &lock).await))
+        })
+    }
+}

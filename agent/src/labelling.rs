@@ -1,0 +1,195 @@
+//! Writing a compose file's declarations into the labels of a task definition, so that the daemon reads the same.
+
+use crate::{
+    compose::Compose,
+    labels::{APP, RACK, SERVICE, VOLUMES},
+    names::{App, Rack},
+};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Labels written, by container.
+pub type Written = BTreeMap<String, Vec<String>>;
+
+/// What is to be written: services with their declarations and their container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labelling {
+    services: Vec<(String, String, Vec<String>)>,
+    /// Named on the command line, so that it must exist.
+    asked_for: Vec<(String, String)>,
+    /// Services of the file, also those without volumes.
+    known: Vec<String>,
+}
+
+impl Labelling {
+    /// Of a compose file; `containers` maps services to containers whose names differ.
+    pub fn of(compose: &Compose, containers: Vec<(String, String)>) -> Self {
+        let container = |service: &str| {
+            let mapped =
+                containers.iter().find(|(of, _)| of == service).map(|(_, container)| container.clone());
+            mapped.unwrap_or_else(|| service.to_owned())
+        };
+        let services = compose
+            .services
+            .iter()
+            .filter(|service| !service.entries.is_empty())
+            .map(|service| {
+                let name = service.name.to_string();
+                let entries = service.entries.iter().map(|entry| entry.declaration.text.clone()).collect();
+                (name.clone(), container(&name), entries)
+            })
+            .collect();
+        let known = compose.services.iter().map(|service| service.name.to_string()).collect();
+        Self { services, asked_for: containers, known }
+    }
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum LabellingError {
+    /// A label says something else already.
+    #[error(
+        "container `{container}` has the label `{label}` with `{found}`, but the command line says `{wanted}`"
+    )]
+    Disagrees {
+        /// The container.
+        container: String,
+        /// The label.
+        label: &'static str,
+        /// What is there.
+        found: String,
+        /// What was to be written.
+        wanted: String,
+    },
+    /// The command line names a service that the file doesn't have.
+    #[error("--container names the service `{0}`, which the compose file doesn't have")]
+    NoService(String),
+    /// The command line names a container that the document doesn't have.
+    #[error("--container names the container `{0}`, which the task definition doesn't have")]
+    NoContainer(String),
+    /// None of the services that declare volumes has a container here.
+    #[error("none of the services with volumes ({0}) is a container of the task definition")]
+    NoneFits(String),
+    /// Two services want one container.
+    #[error("services `{first}` and `{second}` both go to container `{container}`")]
+    Twice {
+        /// The container.
+        container: String,
+        /// One service.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+}
+
+impl LabellingError {
+    /// What to do next.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Disagrees { label, .. } => {
+                format!("correct `--rack`, `--app` or the compose file, or remove the label `{label}`")
+            }
+            Self::NoService(_) => "check the service's name before `=`".to_owned(),
+            Self::NoContainer(_) => "check the container's name after `=`".to_owned(),
+            Self::NoneFits(_) => {
+                "say which container is a service's: --container SERVICE=CONTAINER".to_owned()
+            }
+            Self::Twice { .. } => "one container is one service: correct --container".to_owned(),
+        }
+    }
+}
+
+/// Writes the labels of every service that has a container here, and checks those that are there already against rack and app.
+/// Services of the file without a container are another task definition's.
+///
+/// # Errors
+/// [`LabellingError`]
+pub fn write(
+    document: &Value,
+    labelling: &Labelling,
+    rack: &Rack,
+    app: &App,
+) -> Result<(Value, Written), LabellingError> {
+    let mut document = document.clone();
+    let mut written = Written::new();
+    let mut names = Vec::new();
+    for container in containers(&mut document) {
+        let name = container.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let labels = container.get("dockerLabels").and_then(Value::as_object);
+        if let Some(labels) = labels.filter(|labels| labels.contains_key(VOLUMES)) {
+            check(&name, labels, RACK, rack.as_str())?;
+            check(&name, labels, APP, app.as_str())?;
+        }
+        names.push(name);
+    }
+    for (service, container) in &labelling.asked_for {
+        if !labelling.known.contains(service) {
+            return Err(LabellingError::NoService(service.clone()));
+        }
+        if !names.contains(container) {
+            return Err(LabellingError::NoContainer(container.clone()));
+        }
+    }
+    let mut served: BTreeMap<&str, &str> = BTreeMap::new();
+    for (service, container, entries) in &labelling.services {
+        if !names.contains(container) {
+            continue;
+        }
+        if let Some(first) = served.insert(container, service) {
+            let (first, second) = (first.to_owned(), service.clone());
+            return Err(LabellingError::Twice { container: container.clone(), first, second });
+        }
+        let wanted = [
+            (APP, app.to_string()),
+            (SERVICE, service.clone()),
+            (RACK, rack.to_string()),
+            (VOLUMES, json!(entries).to_string()),
+        ];
+        let of_container = containers(&mut document)
+            .find(|found| found.get("name").and_then(Value::as_str) == Some(container));
+        let Some(found) = of_container else { continue };
+        let labels = found.entry("dockerLabels").or_insert_with(|| json!({}));
+        if !labels.is_object() {
+            *labels = json!({});
+        }
+        let Some(labels) = labels.as_object_mut() else { continue };
+        for (label, value) in wanted {
+            if labels.contains_key(label) {
+                check(container, labels, label, &value)?;
+            } else {
+                labels.insert(label.to_owned(), json!(value));
+                written.entry(container.clone()).or_default().push(label.to_owned());
+            }
+        }
+    }
+    if served.is_empty() && !labelling.services.is_empty() {
+        let services: Vec<&str> = labelling.services.iter().map(|(service, _, _)| service.as_str()).collect();
+        return Err(LabellingError::NoneFits(services.join(", ")));
+    }
+    Ok((document, written))
+}
+
+fn containers(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
+    let list = document.get_mut("containerDefinitions").and_then(Value::as_array_mut);
+    list.into_iter().flatten().filter_map(Value::as_object_mut)
+}
+
+/// A label that is there must say the same; lists of declarations are compared as such.
+fn check(
+    container: &str,
+    labels: &Map<String, Value>,
+    label: &'static str,
+    wanted: &str,
+) -> Result<(), LabellingError> {
+    let Some(found) = labels.get(label).and_then(Value::as_str) else { return Ok(()) };
+    let same_list = || {
+        let read = |text: &str| serde_json::from_str::<Value>(text).ok();
+        label == VOLUMES && read(found).is_some() && read(found) == read(wanted)
+    };
+    if found == wanted || same_list() {
+        Ok(())
+    } else {
+        let (found, wanted) = (found.to_owned(), wanted.to_owned());
+        Err(LabellingError::Disagrees { container: container.to_owned(), label, found, wanted })
+    }
+}

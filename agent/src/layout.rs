@@ -1,0 +1,301 @@
+//! (rack, app, service, declaration) to a path: where each volume lives, or why it can't live anywhere.
+//!
+//! Every declaration ends in exactly one of: a volume, a refusal, or a volume with a warning. Nothing is dropped.
+
+use crate::{
+    declaration::{Declaration, Source},
+    names::{App, Rack, ServiceName, VolumeName},
+};
+use serde::Serialize;
+
+/// Longest component of a path, in bytes (limits.h, NAME_MAX).
+const NAME_MAX: usize = 255;
+/// Longest path, in bytes, without the final NUL (limits.h, PATH_MAX).
+const PATH_MAX: usize = 4095;
+/// The folder of an app's named volumes; no service can be called so.
+const NAMED: &str = "@volumes";
+
+/// What a volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A directory of one service.
+    Service,
+    /// A directory of all services of the app that name it.
+    Named,
+    /// The machine's own path, as it is.
+    Host,
+}
+
+/// A declared volume with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// The declaration, as written.
+    pub declaration: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The source's absolute path on the machine.
+    pub source: String,
+    /// The source relative to the root of volumes; none for a path of the machine's own.
+    pub relative: Option<String>,
+    /// The path in the container, cleaned.
+    pub target: String,
+    /// Whether the container may only read.
+    pub read_only: bool,
+    /// The target of the volume whose mount already holds this one at the same place: it needs no mount of its own.
+    pub folded_into: Option<String>,
+}
+
+/// A declaration that gets no volume, or one that gets something else than its words say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The diagnostic's code, stable for ever.
+    pub code: &'static str,
+    /// The declaration, as written.
+    pub declaration: String,
+    /// What is wrong, in the user's words.
+    pub reason: String,
+    /// How to write it instead.
+    pub help: String,
+}
+
+/// What became of a service's declarations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Volumes, in the declarations' order, with the declaration's index.
+    pub volumes: Vec<(usize, Volume)>,
+    /// Declarations without a volume, by index.
+    pub refusals: Vec<(usize, Finding)>,
+    /// Volumes with a warning, by index.
+    pub warnings: Vec<(usize, Finding)>,
+}
+
+/// Where volumes are to live.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// On the share, at the volumes root of every instance.
+    Deployed {
+        /// The rack.
+        rack: &'a Rack,
+        /// Paths of the instances that may be bound as they are.
+        host_paths: &'a [String],
+    },
+    /// On a laptop.
+    Local {
+        /// The home directory, absolute.
+        home: &'a str,
+        /// The compose file's folder, absolute.
+        project: &'a str,
+    },
+}
+
+impl Place<'_> {
+    /// The root of an app's volumes: its path on the machine, and relative to the root of all volumes.
+    fn app_folder(&self, app: &App) -> (String, String) {
+        match self {
+            Self::Deployed { rack, .. } => (crate::mount::VOLUMES_ROOT.to_owned(), format!("{rack}-{app}")),
+            Self::Local { home, .. } => {
+                (format!("{}/.convox/volumes", home.trim_end_matches('/')), app.to_string())
+            }
+        }
+    }
+}
+
+/// Lays out the declarations of one service.
+///
+/// Equal inputs give equal paths on every instance and in every version: another path would hide people's files. The key of a
+/// service's directory is the host part of `host:container`, else the container path, cleaned as text; bytes stay as written.
+/// Source: Convox, "Volumes"; Compose specification, `volumes` short syntax.
+pub fn layout(place: Place<'_>, app: &App, service: &ServiceName, declarations: &[Declaration]) -> Layout {
+    let mut layout = Layout::default();
+    for (index, declaration) in declarations.iter().enumerate() {
+        match volume(place, app, service, declaration) {
+            Err(finding) => layout.refusals.push((index, *finding)),
+            Ok(volume) => {
+                if let Some((_, first)) =
+                    layout.volumes.iter().find(|(_, first)| first.target == volume.target)
+                {
+                    let reason = format!(
+                        "the container's path `{}` is taken by `{}`",
+                        volume.target, first.declaration
+                    );
+                    let help = "keep one of the two".to_owned();
+                    layout.refusals.push((index, finding("duplicate-target", declaration, reason, help)));
+                    continue;
+                }
+                for option in &declaration.ignored {
+                    let reason = format!("the option `{option}` has no meaning here, and is left out");
+                    let warning =
+                        finding("ignored-option", declaration, reason, format!("remove `{option}`"));
+                    layout.warnings.push((index, warning));
+                }
+                layout.volumes.push((index, volume));
+            }
+        }
+    }
+    fold(&mut layout);
+    layout
+}
+
+fn finding(code: &'static str, declaration: &Declaration, reason: String, help: String) -> Finding {
+    Finding { code, declaration: declaration.text.clone(), reason, help }
+}
+
+fn volume(
+    place: Place<'_>,
+    app: &App,
+    service: &ServiceName,
+    declaration: &Declaration,
+) -> Result<Volume, Box<Finding>> {
+    let refuse =
+        |code, reason: String, help: &str| Box::new(finding(code, declaration, reason, help.to_owned()));
+    let target = clean(&declaration.target);
+    let in_the_way = ["/proc", "/sys", "/dev"].into_iter().find(|root| is_within(&target, root));
+    if let Some(root) = in_the_way {
+        let reason =
+            format!("`{target}` is the kernel's: a volume below `{root}` would hide it from the container");
+        return Err(refuse("kernel-path", reason, "choose another path in the container"));
+    }
+    if target == "/" {
+        return Err(refuse(
+            "root-target",
+            "a volume can't be the container's whole root".to_owned(),
+            "name a folder below `/`",
+        ));
+    }
+    let made = |kind, source: String, relative| Volume {
+        declaration: declaration.text.clone(),
+        kind,
+        source,
+        relative,
+        target: target.clone(),
+        read_only: declaration.read_only,
+        folded_into: None,
+    };
+    let (root, folder) = place.app_folder(app);
+    let below = |kind, relative: String| match too_long(&root, &relative) {
+        Some(reason) => Err(refuse("too-long", reason, "use a shorter path")),
+        None => Ok(made(kind, format!("{root}/{relative}"), Some(relative))),
+    };
+    let dot_dot = |path: &str| {
+        let reason = format!("`{path}` has `..` in it: the volume's place must be plain to see");
+        Err(refuse("dot-dot", reason, "write the path without `..`"))
+    };
+    match (&declaration.source, place) {
+        (None, _) if has_dot_dot(&declaration.target) => dot_dot(&declaration.target),
+        (None, _) => below(Kind::Service, format!("{folder}/{service}{target}")),
+        (Some(Source::Named(name)), _) => match name.parse::<VolumeName>() {
+            Ok(name) => below(Kind::Named, format!("{folder}/{NAMED}/{name}")),
+            Err(error) => Err(refuse("volume-name", error.to_string(), "rename the volume")),
+        },
+        (Some(Source::Absolute(path)), Place::Local { .. }) => Ok(made(Kind::Host, clean(path), None)),
+        (Some(Source::Absolute(path)), Place::Deployed { .. }) if has_dot_dot(path) => dot_dot(path),
+        (Some(Source::Absolute(path)), Place::Deployed { host_paths, .. }) => {
+            let path = clean(path);
+            if host_paths.iter().any(|allowed| clean(allowed) == path) {
+                Ok(made(Kind::Host, path, None))
+            } else if path == "/" {
+                Err(refuse(
+                    "root-source",
+                    "`/` has no name that a folder on the share could have".to_owned(),
+                    "name a folder below `/`, or drop the host part",
+                ))
+            } else {
+                below(Kind::Service, format!("{folder}/{service}{path}"))
+            }
+        }
+        (Some(Source::Relative(path)), Place::Local { home, project }) => {
+            let absolute = match path.strip_prefix('~') {
+                Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{home}{rest}"),
+                _ => format!("{project}/{path}"),
+            };
+            Ok(made(Kind::Host, clean(&absolute), None))
+        }
+        (Some(Source::Relative(path)), Place::Deployed { .. }) => {
+            let reason =
+                format!("`{path}` is relative to the compose file, and an instance has no project folder");
+            let help = format!(
+                "to persist `{target}`, write `{target}` alone; code and configuration belong into the image"
+            );
+            Err(Box::new(finding("relative-source", declaration, reason, help)))
+        }
+    }
+}
+
+fn too_long(root: &str, relative: &str) -> Option<String> {
+    if let Some(component) = relative.split('/').find(|component| component.len() > NAME_MAX) {
+        let start: String = component.chars().take(20).collect();
+        return Some(format!(
+            "`{start}...` is {} bytes long; a file's name has {NAME_MAX} at most",
+            component.len()
+        ));
+    }
+    let length = root.len() + 1 + relative.len();
+    (length > PATH_MAX)
+        .then(|| format!("the path on the share is {length} bytes long; {PATH_MAX} is the most"))
+}
+
+/// A directory inside another volume's directory is never a bind source of its own: a container that holds the outer one could
+/// replace it by a symlink, and Docker follows symlinks in bind sources. Where the outer mount shows the same data at the same
+/// place the inner one is folded into it; elsewhere it is refused.
+fn fold(layout: &mut Layout) {
+    let volumes: Vec<Volume> = layout.volumes.iter().map(|(_, volume)| volume.clone()).collect();
+    layout.volumes.retain_mut(|(index, inner)| {
+        let Some(outer) = volumes.iter().filter(|outer| encloses(outer, inner)).min_by_key(|outer| outer.source.len())
+        else {
+            return true;
+        };
+        let rest = inner.source.get(outer.source.len()..).unwrap_or_default();
+        let same_place = inner.target == format!("{}{rest}", outer.target);
+        if same_place && inner.read_only == outer.read_only {
+            inner.folded_into = Some(outer.target.clone());
+            return true;
+        }
+        let reason = format!(
+            "its directory lies inside that of `{}`: a container that holds the outer one could redirect the inner one",
+            outer.declaration
+        );
+        let finding = Finding {
+            code: "nested-volume",
+            declaration: inner.declaration.clone(),
+            reason,
+            help: "give it a directory of its own, outside the other".to_owned(),
+        };
+        layout.refusals.push((*index, finding));
+        false
+    });
+    layout.refusals.sort_by_key(|(index, _)| *index);
+}
+
+fn encloses(outer: &Volume, inner: &Volume) -> bool {
+    outer.relative.is_some()
+        && inner.relative.is_some()
+        && inner.source != outer.source
+        && is_within(&inner.source, &outer.source)
+}
+
+/// Whether `path` is `root` or below it; both cleaned.
+fn is_within(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn has_dot_dot(path: &str) -> bool {
+    path.split('/').any(|component| component == "..")
+}
+
+/// Cleans an absolute path as Compose does: `//`, `.`, `..` and a trailing slash go; `..` never climbs above `/`.
+pub fn clean(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for component in path.split('/') {
+        match component {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            name => kept.push(name),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;

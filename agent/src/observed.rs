@@ -1,0 +1,303 @@
+//! What the agent knows at one moment, and what follows from it about the share. Pure: the edges bring the facts.
+
+use crate::{
+    config::{Config, ShareChoice},
+    ecs_agent::Registration,
+    efs::MountTarget,
+    guard::Guard,
+    identity::{self, Identity},
+    imds::Instance,
+    mount::VOLUMES_ROOT,
+    mount_state::{MountState, Seen},
+    mountinfo::MountEntry,
+    names::Rack,
+};
+use std::time::Duration;
+
+/// Facts, each as last seen.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// From instance metadata.
+    pub instance: Option<Instance>,
+    /// From introspection; before that from what an earlier run remembered.
+    pub registration: Option<Registration>,
+    /// Whether introspection itself told the registration in this run.
+    pub registration_is_fresh: bool,
+    /// `ECS_CLUSTER` of the ECS agent's configuration.
+    pub ecs_config_cluster: Option<String>,
+    /// What should be mounted.
+    pub target: Option<MountTarget>,
+    /// The bare mount point's flag.
+    pub guard: Option<Guard>,
+    /// What the kernel says is mounted.
+    pub mounted: Option<MountEntry>,
+    /// How long the present mount has been seen.
+    pub mounted_for: Duration,
+    /// What the marker of the present mount says.
+    pub identity: Option<Identity>,
+    /// Time since the present mount last answered a probe.
+    pub silent_for: Option<Duration>,
+    /// Probes of the present mount that were answered in a row.
+    pub good_probes: u32,
+    /// Whether a mount is being tried.
+    pub mount_in_flight: bool,
+    /// The state before this look.
+    pub state: MountState,
+    /// What ECS was told last about this registration.
+    pub gate_told: Option<bool>,
+    /// Whether this agent holds the leader's lock.
+    pub leads: bool,
+}
+
+impl Observed {
+    /// The cluster's name or ARN: configuration, the ECS agent's configuration, what was remembered or introspected.
+    pub fn cluster(&self, config: &Config) -> Option<String> {
+        let registered = || self.registration.as_ref().map(|registration| registration.cluster.clone());
+        config.cluster.clone().or_else(|| self.ecs_config_cluster.clone()).or_else(registered)
+    }
+
+    /// The rack: configuration, the instance's tag, the cluster's name where that is a rack's name.
+    ///
+    /// # Errors
+    /// What is missing, in a sentence that names the key, the file and the flag.
+    pub fn rack(&self, config: &Config, file: &str) -> Result<Rack, String> {
+        if let Some(rack) = &config.rack {
+            return Ok(rack.clone());
+        }
+        let Some(instance) = &self.instance else {
+            return Err("the rack is not known before instance metadata answers".to_owned());
+        };
+        if let Some(rack) = &instance.rack {
+            return Ok(rack.clone());
+        }
+        let say = format!("set `rack` in {file} (flag --rack), or the instance's tag `convox.rack`");
+        match self.cluster(config) {
+            None => Err(format!("neither a rack nor a cluster is known: {say}")),
+            Some(cluster) => cluster_name(&cluster)
+                .parse()
+                .map_err(|error| format!("the cluster's name can't be the rack's: {error}: {say}")),
+        }
+    }
+
+    /// The AWS region: configuration, instance metadata.
+    pub fn region(&self, config: &Config) -> Option<String> {
+        config.region.clone().or_else(|| self.instance.as_ref().map(|instance| instance.region.clone()))
+    }
+
+    /// Which file system belongs here: the configured one, else the one that is tagged with the rack.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn share(&self, config: &Config, file: &str) -> Result<ShareChoice, String> {
+        match &config.share {
+            Some(share) => Ok(share.clone()),
+            None => self
+                .rack(config, file)
+                .map(|rack| ShareChoice::Tag { key: "convox.rack".to_owned(), value: rack.to_string() }),
+        }
+    }
+
+    /// What is at the volumes root.
+    pub fn seen(&self, config: &Config) -> Seen {
+        let Some(mounted) = &self.mounted else {
+            return if self.mount_in_flight { Seen::MountInFlight } else { Seen::Nothing };
+        };
+        if self.why_foreign(mounted).is_some() {
+            return Seen::Other;
+        }
+        let waited_long = self.mounted_for > config.stall_deadline;
+        match (&self.target, &self.identity, self.silent_for) {
+            (None, ..) => Seen::Unjudged,
+            (Some(_), Some(_), Some(silent)) => Seen::Ours { answers: silent <= config.stall_deadline },
+            // The right address, and no answer since it is mounted, or since this agent runs.
+            (Some(_), ..) if waited_long => Seen::Ours { answers: false },
+            (Some(_), ..) => Seen::Unjudged,
+        }
+    }
+
+    /// Why what is mounted is not ours, if so.
+    pub fn why_foreign(&self, mounted: &MountEntry) -> Option<String> {
+        let what = format!("{VOLUMES_ROOT} has {} ({}) mounted on it", mounted.source, mounted.fs_type);
+        if mounted.fs_type != "nfs4" {
+            return Some(format!("{what}, which is not NFSv4"));
+        }
+        let target = self.target.as_ref()?;
+        let address_is_right =
+            mounted.server().is_some_and(|address| target.all_addresses.contains(&address));
+        if !address_is_right || mounted.export() != Some(target.export.as_str()) {
+            return Some(format!(
+                "{what}, which is not {}:{} of {}",
+                target.address, target.export, target.file_system
+            ));
+        }
+        match &self.identity {
+            Some(Identity::Other(other)) => Some(format!(
+                "{what}, but its marker {} says that it is `{other}`, not `{}`: a restored copy, perhaps",
+                identity::marker_path(),
+                target.file_system
+            )),
+            _ => None,
+        }
+    }
+
+    /// What ECS should be told. `None`: leave it as it is, until more is known.
+    pub fn wanted_gate(&self, config: &Config, seen: Seen) -> Option<bool> {
+        match (self.state, seen) {
+            (MountState::Ready, _) if self.good_probes >= config.gate_good_probes => Some(true),
+            // Ready, and not often enough to open; and a mount that an earlier run of the agent left, not judged yet: an
+            // upgrade must not close a gate that is rightly open.
+            (MountState::Ready, _) | (MountState::Absent | MountState::Mounting, Seen::Unjudged) => None,
+            _ => Some(false),
+        }
+    }
+
+    /// The lock's name and the cluster: `<region>-<account>-<cluster>`.
+    pub fn lock_name(&self, config: &Config) -> Option<String> {
+        // arn:aws:ecs:us-east-1:123456789012:container-instance/production/0123
+        let mut fields = self.registration.as_ref()?.container_instance.split(':');
+        let region = fields.nth(3)?;
+        let account = fields.next()?;
+        let cluster = self.cluster(config)?;
+        let name = format!("{region}-{account}-{}", cluster_name(&cluster));
+        let is_a_file_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        is_a_file_name.then_some(name)
+    }
+}
+
+/// `arn:aws:ecs:us-east-1:123456789012:cluster/production` is `production`.
+pub fn cluster_name(cluster: &str) -> &str {
+    match cluster.rsplit_once(":cluster/") {
+        Some((_, name)) => name,
+        None => cluster,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn ready() -> Observed {
+        Observed {
+            instance: Some(Instance {
+                id: "i-1".to_owned(),
+                zone: "a".to_owned(),
+                region: "us-east-1".to_owned(),
+                rack: None,
+            }),
+            registration: Some(Registration {
+                cluster: "arn:aws:ecs:us-east-1:123456789012:cluster/production".to_owned(),
+                container_instance: "arn:aws:ecs:us-east-1:123456789012:container-instance/production/0f"
+                    .to_owned(),
+            }),
+            target: Some(MountTarget {
+                file_system: "fs-1".to_owned(),
+                address: address("10.0.0.1"),
+                export: "/".to_owned(),
+                zone: Some("a".to_owned()),
+                all_addresses: vec![address("10.0.0.1"), address("10.0.1.1")],
+            }),
+            mounted: Some(MountEntry {
+                id: 7,
+                device: "0:44".to_owned(),
+                mount_point: "/volumes".to_owned(),
+                fs_type: "nfs4".to_owned(),
+                source: "10.0.1.1:/".to_owned(),
+                options: "rw,addr=10.0.1.1".to_owned(),
+            }),
+            identity: Some(Identity::Same),
+            silent_for: Some(Duration::from_secs(1)),
+            good_probes: 3,
+            state: MountState::Ready,
+            ..Observed::default()
+        }
+    }
+
+    #[test]
+    fn the_share_is_ours_by_any_of_its_addresses_and_its_marker() {
+        let config = Config::default();
+        let observed = ready();
+        assert_eq!(observed.seen(&config), Seen::Ours { answers: true });
+        assert_eq!(Observed { identity: None, ..ready() }.seen(&config), Seen::Unjudged);
+        assert_eq!(Observed { target: None, ..ready() }.seen(&config), Seen::Unjudged);
+        let silent = Observed { silent_for: Some(Duration::from_secs(16)), ..ready() };
+        assert_eq!(silent.seen(&config), Seen::Ours { answers: false });
+        let never =
+            Observed { identity: None, silent_for: None, mounted_for: Duration::from_secs(16), ..ready() };
+        assert_eq!(never.seen(&config), Seen::Ours { answers: false });
+    }
+
+    #[test]
+    fn anything_else_is_foreign_with_a_reason() {
+        let config = Config::default();
+        let entry = |change: fn(&mut MountEntry)| {
+            let mut observed = ready();
+            observed.mounted.as_mut().into_iter().for_each(change);
+            observed
+        };
+        for (observed, reason) in [
+            (
+                entry(|e| (e.fs_type, e.source) = ("tmpfs".to_owned(), "tmpfs".to_owned())),
+                "/volumes has tmpfs (tmpfs) mounted on it, which is not NFSv4",
+            ),
+            (
+                entry(|e| e.options = "addr=10.0.9.9".to_owned()),
+                "/volumes has 10.0.1.1:/ (nfs4) mounted on it, which is not 10.0.0.1:/ of fs-1",
+            ),
+            (
+                entry(|e| e.source = "10.0.1.1:/other".to_owned()),
+                "/volumes has 10.0.1.1:/other (nfs4) mounted on it, which is not 10.0.0.1:/ of fs-1",
+            ),
+            (
+                Observed { identity: Some(Identity::Other("fs-0".to_owned())), ..ready() },
+                "/volumes has 10.0.1.1:/ (nfs4) mounted on it, but its marker /volumes/.volumes-agent/file-system says that it is `fs-0`, not `fs-1`: a restored copy, perhaps",
+            ),
+        ] {
+            assert_eq!(observed.seen(&config), Seen::Other);
+            assert_eq!(observed.why_foreign(observed.mounted.as_ref().unwrap()).as_deref(), Some(reason));
+        }
+    }
+
+    #[test]
+    fn the_rack_is_the_configured_one_then_the_tag_then_the_cluster() {
+        let mut config = Config::default();
+        let mut observed = ready();
+        let rack =
+            |observed: &Observed, config: &Config| observed.rack(config, "F").map(|rack| rack.to_string());
+        assert_eq!(rack(&observed, &config), Ok("production".to_owned()));
+        observed.instance.as_mut().unwrap().rack = Some("tagged".parse().unwrap());
+        assert_eq!(rack(&observed, &config), Ok("tagged".to_owned()));
+        config.rack = Some("configured".parse().unwrap());
+        assert_eq!(rack(&observed, &config), Ok("configured".to_owned()));
+        let nothing = Observed { registration: None, ..ready() };
+        assert_eq!(
+            rack(&nothing, &Config::default()).unwrap_err(),
+            "neither a rack nor a cluster is known: set `rack` in F (flag --rack), or the instance's tag `convox.rack`"
+        );
+    }
+
+    #[test]
+    fn the_gate_opens_after_good_probes_and_closes_at_once() {
+        let config = Config::default();
+        let gate = |observed: Observed| observed.wanted_gate(&config, observed.seen(&config));
+        assert_eq!(gate(ready()), Some(true));
+        assert_eq!(gate(Observed { good_probes: 2, ..ready() }), None, "neither opened too soon nor closed");
+        for state in MountState::ALL.into_iter().filter(|state| !state.is_ready()) {
+            assert_eq!(gate(Observed { state, mounted: None, ..ready() }), Some(false), "{state}");
+        }
+        let adopted = Observed { state: MountState::Mounting, identity: None, ..ready() };
+        assert_eq!(gate(adopted), None, "a restart of the agent alone doesn't close the gate");
+    }
+
+    #[test]
+    fn the_lock_is_named_after_region_account_and_cluster() {
+        let name = ready().lock_name(&Config::default());
+        assert_eq!(name.as_deref(), Some("us-east-1-123456789012-production"));
+        let odd = Config { cluster: Some("../x".to_owned()), ..Config::default() };
+        assert_eq!(ready().lock_name(&odd), None);
+    }
+}

@@ -1,0 +1,455 @@
+//! Task definition JSON + volumes to patched JSON. Strip, then patch: what an earlier patch put on is taken off by name first, so
+//! that a revision which a deploy tool built on ours ends like its source would.
+//!
+//! Works on raw JSON: fields that this agent doesn't know pass through. Rules: docs/reference.md, "Task definitions".
+
+mod compare;
+mod strip;
+
+pub use compare::{dropped_fields, equivalent};
+pub use strip::{strip, unpatch};
+
+use crate::{
+    labelling::Written,
+    labels::{self, ContainerDeclarations, FINGERPRINT, GATE, LabelError, SOURCE, UNDO},
+    layout::{self, Finding, Place, Volume},
+    mount::VOLUMES_ROOT,
+    names::{App, Rack},
+};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use strip::Undo;
+
+/// Names of volumes and containers that begin so are ours.
+const PREFIX: &str = "convox-volumes-";
+/// The constraint that is ours: tasks go only where the share is.
+const GATE_EXPRESSION: &str = "attribute:convox.volumes == ready";
+/// The constraint of a source revision that is never true; patching swaps it for the gate.
+const HOLD_EXPRESSION: &str = "attribute:convox.volumes.hold exists";
+/// What DescribeTaskDefinition adds and RegisterTaskDefinition refuses (API reference).
+const OUTPUT_ONLY: [&str; 9] = [
+    "taskDefinitionArn",
+    "revision",
+    "status",
+    "requiresAttributes",
+    "compatibilities",
+    "registeredAt",
+    "registeredBy",
+    "deregisteredAt",
+    "deleteRequestedAt",
+];
+/// Largest task definition, in bytes (ECS service quotas).
+const LARGEST_BYTES: usize = 64 * 1024;
+/// Most containers of a task definition (ECS service quotas).
+const MOST_CONTAINERS: usize = 10;
+/// Most placement constraints of a task definition (API reference).
+const MOST_CONSTRAINTS: usize = 10;
+
+/// What patching needs to know beside the document.
+#[derive(Debug, Clone)]
+pub struct PatchSettings<'a> {
+    /// The agent's, or the pipeline's, rack.
+    pub rack: &'a Rack,
+    /// Whether tasks are to be placed only where the share is.
+    pub gate: bool,
+    /// The source's ARN, or `pipeline`.
+    pub source: String,
+    /// Paths of the instances that may be bound as they are.
+    pub host_paths: &'a [String],
+}
+
+/// What became of a document.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It has no declarations; nothing to do.
+    NothingDeclared,
+    /// Its label `convox.rack` names another rack.
+    OtherRack {
+        /// That rack.
+        rack: Rack,
+    },
+    /// Its label `convox.volumes.agent` is `off`.
+    Off,
+    /// The patched document.
+    Patched(Box<Patched>),
+}
+
+/// A patched document.
+#[derive(Debug, Clone)]
+pub struct Patched {
+    /// Ready to register.
+    pub document: Value,
+    /// The directories that it needs on the share.
+    pub volumes: Vec<Needed>,
+    /// What is noteworthy but stops nothing, with the container's name.
+    pub warnings: Vec<(String, Finding)>,
+    /// As in the label.
+    pub fingerprint: String,
+}
+
+/// A directory that a patched document needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needed {
+    /// The rack.
+    pub rack: Rack,
+    /// The app.
+    pub app: App,
+    /// Relative to the volumes root.
+    pub relative: String,
+}
+
+/// Why a task definition was left as it is. Nothing has been registered when this is returned.
+#[derive(Debug, thiserror::Error)]
+pub enum PatchError {
+    /// The document is not a task definition.
+    #[error("this is not a task definition: {0}")]
+    NotATaskDefinition(&'static str),
+    /// A label can't be read.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// Declarations that can't be had.
+    #[error("container `{container}`: {}", findings(.refusals))]
+    Refused {
+        /// The container.
+        container: String,
+        /// What is wrong.
+        refusals: Vec<Finding>,
+    },
+    /// Where there is no instance, there is nothing to bind.
+    #[error("its requiresCompatibilities has {0}, which can't bind a path of an instance")]
+    NoInstances(String),
+    /// The author's own mount is in the way.
+    #[error("container `{container}` already mounts `{target}` from its own volume `{volume}`")]
+    TargetTaken {
+        /// The container.
+        container: String,
+        /// The path.
+        target: String,
+        /// The author's volume.
+        volume: String,
+    },
+    /// Too large with what was added.
+    #[error("with its volumes it has {bytes} bytes; ECS takes {LARGEST_BYTES} at most")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// Too many containers.
+    #[error("it has {0} containers; ECS takes {MOST_CONTAINERS} at most")]
+    TooManyContainers(usize),
+    /// Too many constraints.
+    #[error("with the gate it has {0} placement constraints; ECS takes {MOST_CONSTRAINTS} at most")]
+    TooManyConstraints(usize),
+    /// Our undo label was changed.
+    #[error("label `{UNDO}` can't be read: {0}")]
+    Undo(serde_json::Error),
+}
+
+fn findings(refusals: &[Finding]) -> String {
+    let each = refusals.iter().map(|f| format!("`{}`: {} [{}]", f.declaration, f.reason, f.code));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+impl PatchError {
+    /// What to do next.
+    pub fn help(&self) -> String {
+        match self {
+            Self::NotATaskDefinition(_) => {
+                "give a RegisterTaskDefinition document, or DescribeTaskDefinition's answer".to_owned()
+            }
+            Self::Label(error) => error.help(),
+            Self::Refused { refusals, .. } => {
+                refusals.iter().map(|finding| finding.help.clone()).collect::<Vec<_>>().join("; ")
+            }
+            Self::NoInstances(_) => {
+                "volumes need the EC2 launch type: set requiresCompatibilities to [\"EC2\"]".to_owned()
+            }
+            Self::TargetTaken { .. } => "remove the mount, or the declaration".to_owned(),
+            Self::TooLarge { .. } => {
+                "make the task definition smaller, for example by moving its environment to files".to_owned()
+            }
+            Self::TooManyContainers(_) => "split the task definition".to_owned(),
+            Self::TooManyConstraints(_) => {
+                format!("remove a placement constraint, or leave the gate out by the label `{GATE}=off`")
+            }
+            Self::Undo(_) => "register the source revision again".to_owned(),
+        }
+    }
+}
+
+/// A document to register, from DescribeTaskDefinition's answer (`{"taskDefinition": ..., "tags": ...}`) or from one that is
+/// ready already: only the output-only fields are removed, the tags are put inside (those of `aws:` are not ours to send), and what
+/// was absent stays absent.
+///
+/// # Errors
+/// [`PatchError::NotATaskDefinition`]
+pub fn registerable(answer: Value) -> Result<Value, PatchError> {
+    let Value::Object(mut answer) = answer else {
+        return Err(PatchError::NotATaskDefinition("it is not a JSON object"));
+    };
+    let mut document = match answer.remove("taskDefinition") {
+        Some(Value::Object(mut document)) => {
+            if let Some(tags) = answer.remove("tags") {
+                document.insert("tags".to_owned(), tags);
+            }
+            document
+        }
+        Some(_) => return Err(PatchError::NotATaskDefinition("`taskDefinition` is not an object")),
+        None => answer,
+    };
+    if !document.get("containerDefinitions").is_some_and(Value::is_array) {
+        return Err(PatchError::NotATaskDefinition("it has no list `containerDefinitions`"));
+    }
+    for field in OUTPUT_ONLY {
+        document.shift_remove(field);
+    }
+    let is_ours = |tag: &Value| {
+        let key = tag.get("key").and_then(Value::as_str).unwrap_or_default();
+        !key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:"))
+    };
+    if let Some(Value::Array(tags)) = document.get_mut("tags") {
+        tags.retain(is_ours);
+        if tags.is_empty() {
+            document.shift_remove("tags");
+        }
+    }
+    Ok(Value::Object(document))
+}
+
+/// Patches a document that [`registerable`] gave.
+///
+/// # Errors
+/// [`PatchError`]
+pub fn patch(document: &Value, settings: &PatchSettings<'_>) -> Result<Outcome, PatchError> {
+    patch_with(document, settings, Written::new())
+}
+
+/// [`patch`], of a document into which labels were just `written` for its author: `unpatch` takes those away again.
+///
+/// # Errors
+/// [`PatchError`]
+pub fn patch_with(
+    document: &Value,
+    settings: &PatchSettings<'_>,
+    written: Written,
+) -> Result<Outcome, PatchError> {
+    let source = first_label(document, SOURCE).unwrap_or_else(|| settings.source.clone());
+    let mut patched = strip(document);
+    let declaring = labels::read(&patched)?;
+    let Some(first) = declaring.iter().map(|declares| &declares.container).min().cloned() else {
+        return Ok(Outcome::NothingDeclared);
+    };
+    if declaring.iter().any(|declares| declares.agent_off) {
+        return Ok(Outcome::Off);
+    }
+    if let Some(other) =
+        declaring.iter().find_map(|declares| declares.rack.as_ref().filter(|r| *r != settings.rack))
+    {
+        return Ok(Outcome::OtherRack { rack: other.clone() });
+    }
+    check_compatibilities(&patched)?;
+    let mut undo = Undo::written_before(document);
+    for (container, labels) in written {
+        undo.labels.entry(container).or_default().extend(labels);
+    }
+    let mut warnings = Vec::new();
+    let mut laid_out = Vec::new();
+    for declares in &declaring {
+        let place = Place::Deployed { rack: settings.rack, host_paths: settings.host_paths };
+        let layout = layout::layout(place, &declares.app, &declares.service, &declares.declarations);
+        if !layout.refusals.is_empty() {
+            let refusals = layout.refusals.into_iter().map(|(_, finding)| finding).collect();
+            return Err(PatchError::Refused { container: declares.container.clone(), refusals });
+        }
+        warnings
+            .extend(layout.warnings.into_iter().map(|(_, finding)| (declares.container.clone(), finding)));
+        let volumes: Vec<Volume> = layout.volumes.into_iter().map(|(_, volume)| volume).collect();
+        laid_out.push((declares, volumes));
+    }
+    laid_out.sort_by(|(a, _), (b, _)| a.container.cmp(&b.container));
+    let fingerprint = fingerprint(&patched, &laid_out);
+    for (declares, volumes) in &laid_out {
+        mount(&mut patched, declares, volumes, &mut undo)?;
+    }
+    let gate = settings.gate && declaring.iter().all(|declares| !declares.gate_off);
+    set_gate(&mut patched, gate, &mut undo)?;
+    let container = container_mut(&mut patched, &first);
+    if let Some(labels) = container.and_then(|c| c.get_mut("dockerLabels")).and_then(Value::as_object_mut) {
+        if !settings.gate && !labels.contains_key(GATE) {
+            labels.insert(GATE.to_owned(), json!("off"));
+            undo.labels.entry(first.clone()).or_default().push(GATE.to_owned());
+        }
+        labels.insert(SOURCE.to_owned(), json!(source));
+        labels.insert(FINGERPRINT.to_owned(), json!(fingerprint));
+        labels.insert(UNDO.to_owned(), json!(json!(undo).to_string()));
+    }
+    check_size(&patched)?;
+    let needed = laid_out.iter().flat_map(|(declares, volumes)| {
+        // A folded volume's directory lies inside a container's reach: only the container makes it.
+        let mounted = volumes.iter().filter(|volume| volume.folded_into.is_none());
+        let relative = mounted.filter_map(|volume| volume.relative.clone());
+        relative.map(|relative| Needed { rack: settings.rack.clone(), app: declares.app.clone(), relative })
+    });
+    let mut needed: Vec<Needed> = needed.collect();
+    needed.sort_by(|a, b| a.relative.cmp(&b.relative));
+    needed.dedup();
+    Ok(Outcome::Patched(Box::new(Patched { document: patched, volumes: needed, warnings, fingerprint })))
+}
+
+fn first_label(document: &Value, label: &str) -> Option<String> {
+    containers(document)
+        .filter_map(|container| container.get("dockerLabels")?.get(label)?.as_str())
+        .next()
+        .map(str::to_owned)
+}
+
+fn containers(document: &Value) -> impl Iterator<Item = &Value> {
+    document.get("containerDefinitions").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn container_mut<'a>(document: &'a mut Value, name: &str) -> Option<&'a mut Map<String, Value>> {
+    document
+        .get_mut("containerDefinitions")?
+        .as_array_mut()?
+        .iter_mut()
+        .find(|container| container.get("name").and_then(Value::as_str) == Some(name))?
+        .as_object_mut()
+}
+
+fn check_compatibilities(document: &Value) -> Result<(), PatchError> {
+    let required = document.get("requiresCompatibilities").and_then(Value::as_array).into_iter().flatten();
+    let other = required.filter_map(Value::as_str).find(|c| !matches!(*c, "EC2" | "EXTERNAL"));
+    other.map_or(Ok(()), |other| Err(PatchError::NoInstances(other.to_owned())))
+}
+
+fn check_size(document: &Value) -> Result<(), PatchError> {
+    let count = containers(document).count();
+    if count > MOST_CONTAINERS {
+        return Err(PatchError::TooManyContainers(count));
+    }
+    let bytes = document.to_string().len();
+    if bytes > LARGEST_BYTES { Err(PatchError::TooLarge { bytes }) } else { Ok(()) }
+}
+
+/// The name of the task definition's volume for a path: by a hash of it, so that it stays when entries move.
+fn volume_name(path: &str) -> String {
+    format!("{PREFIX}{}", hex(&Sha256::digest(path.as_bytes()), 8))
+}
+
+fn hex(bytes: &[u8], most: usize) -> String {
+    bytes.iter().take(most).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Over what decides the patched revision: the stripped document and the layout.
+fn fingerprint(stripped: &Value, laid_out: &[(&ContainerDeclarations, Vec<Volume>)]) -> String {
+    let layout: Vec<Value> = laid_out
+        .iter()
+        .map(|(declares, volumes)| {
+            let mut volumes: Vec<_> = volumes.iter().map(|v| (&v.target, &v.source, v.read_only)).collect();
+            volumes.sort();
+            json!([declares.container, volumes])
+        })
+        .collect();
+    let text = json!([compare::normal(stripped), layout, VOLUMES_ROOT]).to_string();
+    format!("v1:{}", hex(&Sha256::digest(text.as_bytes()), 16))
+}
+
+/// The list at `key`, made where it is absent, which `undo` then remembers.
+fn list<'a>(
+    object: &'a mut Map<String, Value>,
+    key: &str,
+    path: &str,
+    undo: &mut Undo,
+) -> &'a mut Vec<Value> {
+    if !object.get(key).is_some_and(Value::is_array) {
+        // `null` counts as absent: ECS takes it so.
+        object.insert(key.to_owned(), json!([]));
+        undo.absent.push(path.to_owned());
+    }
+    match object.get_mut(key) {
+        Some(Value::Array(list)) => list,
+        _ => unreachable!("the entry was made a list just above"),
+    }
+}
+
+fn mount(
+    document: &mut Value,
+    declares: &ContainerDeclarations,
+    volumes: &[Volume],
+    undo: &mut Undo,
+) -> Result<(), PatchError> {
+    let mut mounted: Vec<&Volume> = volumes.iter().filter(|volume| volume.folded_into.is_none()).collect();
+    mounted.sort_by(|a, b| a.target.cmp(&b.target));
+    if mounted.is_empty() {
+        return Ok(());
+    }
+    let Some(root) = document.as_object_mut() else {
+        return Err(PatchError::NotATaskDefinition("it is not a JSON object"));
+    };
+    let all = list(root, "volumes", "volumes", undo);
+    for volume in &mounted {
+        let path = match &volume.relative {
+            Some(relative) => format!("{VOLUMES_ROOT}/{relative}"),
+            None => volume.source.clone(),
+        };
+        let name = volume_name(&path);
+        if !all.iter().any(|known| known.get("name").and_then(Value::as_str) == Some(&name)) {
+            all.push(json!({ "name": name, "host": { "sourcePath": path } }));
+        }
+    }
+    let Some(container) = container_mut(document, &declares.container) else { return Ok(()) };
+    let path = format!("containerDefinitions/{}/mountPoints", declares.container);
+    let points = list(container, "mountPoints", &path, undo);
+    for volume in mounted {
+        let taken = points.iter().find(|point| {
+            point
+                .get("containerPath")
+                .and_then(Value::as_str)
+                .is_some_and(|path| layout::clean(path) == volume.target)
+        });
+        if let Some(taken) = taken {
+            return Err(PatchError::TargetTaken {
+                container: declares.container.clone(),
+                target: volume.target.clone(),
+                volume: taken.get("sourceVolume").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            });
+        }
+        points.push(json!({
+            "sourceVolume": volume_name(&volume.source),
+            "containerPath": volume.target,
+            "readOnly": volume.read_only,
+        }));
+    }
+    Ok(())
+}
+
+/// Puts the gate on, or swaps the author's hold for it; with the gate off the hold goes.
+fn set_gate(document: &mut Value, gate: bool, undo: &mut Undo) -> Result<(), PatchError> {
+    let Some(root) = document.as_object_mut() else {
+        return Err(PatchError::NotATaskDefinition("it is not a JSON object"));
+    };
+    let ours = json!({ "type": "memberOf", "expression": GATE_EXPRESSION });
+    let hold = root.get("placementConstraints").and_then(Value::as_array).and_then(|constraints| {
+        constraints.iter().position(|constraint| is_expression(constraint, HOLD_EXPRESSION))
+    });
+    if !gate && hold.is_none() {
+        return Ok(());
+    }
+    let constraints = list(root, "placementConstraints", "placementConstraints", undo);
+    undo.hold = hold;
+    match (hold, gate) {
+        (Some(at), true) => constraints[at] = ours,
+        (Some(at), false) => drop(constraints.remove(at)),
+        (None, _) => constraints.push(ours),
+    }
+    let count = constraints.len();
+    if count > MOST_CONSTRAINTS { Err(PatchError::TooManyConstraints(count)) } else { Ok(()) }
+}
+
+fn is_expression(constraint: &Value, expression: &str) -> bool {
+    constraint.get("expression").and_then(Value::as_str).is_some_and(|found| found.trim() == expression)
+}
+
+#[cfg(test)]
+#[path = "patch/tests.rs"]
+mod tests;

@@ -1,0 +1,300 @@
+use super::*;
+use crate::labels::{APP, VOLUMES};
+use proptest::prelude::*;
+
+fn wordpress() -> Value {
+    json!({
+        "family": "example-app-web",
+        "containerDefinitions": [{
+            "name": "web",
+            "image": "wordpress:4.5.2-apache",
+            "memory": 256,
+            "aFieldOfTomorrow": { "deep": [1, { "x": null }] },
+            "portMappings": [{ "containerPort": 80, "hostPort": 80 }],
+            "dockerLabels": { APP: "example-app", VOLUMES: "[\"/var/www/html\"]" },
+        }],
+        "anotherFieldOfTomorrow": "kept",
+        "tags": [{ "key": "team", "value": "blog" }],
+    })
+}
+
+fn settings(rack: &Rack) -> PatchSettings<'_> {
+    PatchSettings { rack, gate: true, source: "arn:1".to_owned(), host_paths: &[] }
+}
+
+fn patched_with(document: &Value, change: impl Fn(&mut PatchSettings<'_>)) -> Patched {
+    let rack = "production".parse().unwrap();
+    let mut settings = settings(&rack);
+    change(&mut settings);
+    match patch(document, &settings).unwrap() {
+        Outcome::Patched(patched) => *patched,
+        other => panic!("not patched: {other:?}"),
+    }
+}
+
+fn patched(document: &Value) -> Patched {
+    patched_with(document, |_| {})
+}
+
+fn error(document: &Value) -> String {
+    let rack = "production".parse().unwrap();
+    patch(document, &settings(&rack)).unwrap_err().to_string()
+}
+
+#[test]
+fn the_wordpress_file_is_bind_mounted_from_the_share() {
+    let result = patched(&wordpress());
+    let document = &result.document;
+    let volume = &document["volumes"][0];
+    assert_eq!(volume["host"]["sourcePath"], "/volumes/production-example-app/web/var/www/html");
+    assert_eq!(
+        document["containerDefinitions"][0]["mountPoints"],
+        json!([{ "sourceVolume": volume["name"], "containerPath": "/var/www/html", "readOnly": false }])
+    );
+    assert_eq!(
+        document["placementConstraints"],
+        json!([{ "type": "memberOf", "expression": "attribute:convox.volumes == ready" }])
+    );
+    assert_eq!(document["containerDefinitions"][0]["dockerLabels"][SOURCE], "arn:1");
+    assert_eq!(result.volumes[0].relative, "production-example-app/web/var/www/html");
+}
+
+#[test]
+fn nothing_else_changes() {
+    let mut document = patched(&wordpress()).document;
+    let root = document.as_object_mut().unwrap();
+    root.remove("volumes");
+    root.remove("placementConstraints");
+    let container = root["containerDefinitions"][0].as_object_mut().unwrap();
+    container.remove("mountPoints");
+    for label in [SOURCE, UNDO, FINGERPRINT] {
+        assert!(container["dockerLabels"].as_object_mut().unwrap().remove(label).is_some());
+    }
+    assert_eq!(document, wordpress());
+}
+
+#[test]
+fn only_output_only_fields_and_reserved_tags_are_left_out() {
+    let mut definition = wordpress();
+    definition.as_object_mut().unwrap().remove("tags");
+    let mut answered = definition.clone();
+    for field in OUTPUT_ONLY {
+        answered[field] = json!("x");
+    }
+    let tags = json!([{ "key": "AWS:x", "value": "" }, { "key": "team", "value": "blog" }]);
+    let document = registerable(json!({ "taskDefinition": answered, "tags": tags })).unwrap();
+    assert_eq!(document, wordpress());
+    let untagged = registerable(json!({ "taskDefinition": answered, "tags": [] })).unwrap();
+    assert_eq!(untagged, definition, "no empty list of tags is sent");
+    assert!(registerable(json!([])).is_err());
+    assert!(registerable(json!({ "family": "x" })).is_err());
+}
+
+#[test]
+fn a_hold_becomes_the_gate_and_comes_back() {
+    let mut document = wordpress();
+    document["placementConstraints"] = json!([
+        { "type": "memberOf", "expression": "attribute:a == b" },
+        { "type": "memberOf", "expression": HOLD_EXPRESSION },
+        { "type": "memberOf", "expression": "attribute:c == d" },
+    ]);
+    let gated = patched(&document).document;
+    assert_eq!(gated["placementConstraints"][1]["expression"], GATE_EXPRESSION);
+    assert_eq!(unpatch(&gated).unwrap(), document);
+    let ungated = patched_with(&document, |settings| settings.gate = false).document;
+    assert_eq!(ungated["placementConstraints"].as_array().unwrap().len(), 2);
+    assert_eq!(ungated["containerDefinitions"][0]["dockerLabels"][GATE], "off");
+    assert_eq!(unpatch(&ungated).unwrap(), document);
+}
+
+#[test]
+fn what_a_deploy_tool_makes_of_a_patched_revision_patches_as_its_source_would() {
+    let mut copied = patched(&wordpress()).document;
+    copied["containerDefinitions"][0]["image"] = json!("wordpress:5");
+    copied["containerDefinitions"].as_array_mut().unwrap().push(json!({ "name": "convox-volumes-seed" }));
+    let mut source = wordpress();
+    source["containerDefinitions"][0]["image"] = json!("wordpress:5");
+    let (copied, source) = (patched(&copied), patched(&source));
+    assert_eq!(copied.document, source.document);
+    assert_eq!(copied.fingerprint, source.fingerprint);
+}
+
+#[test]
+fn a_document_that_is_not_ours_to_patch_is_left_alone() {
+    let rack = "staging".parse().unwrap();
+    let mut document = wordpress();
+    document["containerDefinitions"][0]["dockerLabels"]["convox.rack"] = json!("production");
+    assert!(
+        matches!(patch(&document, &settings(&rack)), Ok(Outcome::OtherRack { rack }) if rack.as_str() == "production")
+    );
+    document["containerDefinitions"][0]["dockerLabels"]["convox.volumes.agent"] = json!("off");
+    assert!(matches!(patch(&document, &settings(&rack)), Ok(Outcome::Off)));
+    document["containerDefinitions"][0].as_object_mut().unwrap().remove("dockerLabels");
+    assert!(matches!(patch(&document, &settings(&rack)), Ok(Outcome::NothingDeclared)));
+}
+
+#[test]
+fn refusals_say_what_and_where() {
+    let changed = |change: fn(&mut Value)| {
+        let mut document = wordpress();
+        change(&mut document);
+        error(&document)
+    };
+    for (change, message) in [
+        (
+            (|d| d["requiresCompatibilities"] = json!(["FARGATE"])) as fn(&mut Value),
+            "its requiresCompatibilities has FARGATE, which can't bind a path of an instance",
+        ),
+        (
+            |d| {
+                d["containerDefinitions"][0]["mountPoints"] =
+                    json!([{ "sourceVolume": "own", "containerPath": "/var/www/html/" }]);
+            },
+            "container `web` already mounts `/var/www/html` from its own volume `own`",
+        ),
+        (
+            |d| d["containerDefinitions"][0]["dockerLabels"][VOLUMES] = json!("[\"./src:/app\"]"),
+            "container `web`: `./src:/app`: `./src` is relative to the compose file, and an instance has no project folder [relative-source]",
+        ),
+        (
+            |d| {
+                d["containerDefinitions"][0]["environment"] =
+                    json!([{ "name": "X", "value": "x".repeat(65_536) }])
+            },
+            "with its volumes it has 66409 bytes; ECS takes 65536 at most",
+        ),
+        (
+            |d| {
+                let side = |n: usize| json!({ "name": format!("side{n}") });
+                d["containerDefinitions"].as_array_mut().unwrap().extend((0..10).map(side));
+            },
+            "it has 11 containers; ECS takes 10 at most",
+        ),
+        (
+            |d| {
+                d["placementConstraints"] =
+                    json!(vec![json!({ "type": "memberOf", "expression": "attribute:a == b" }); 10])
+            },
+            "with the gate it has 11 placement constraints; ECS takes 10 at most",
+        ),
+    ] {
+        let seen = changed(change);
+        if message.contains("bytes") {
+            assert!(
+                seen.starts_with("with its volumes it has 66")
+                    && seen.ends_with(" bytes; ECS takes 65536 at most"),
+                "{seen}"
+            );
+        } else {
+            assert_eq!(seen, message);
+        }
+    }
+}
+
+#[test]
+fn what_ecs_writes_back_is_no_difference() {
+    let sent = patched(&wordpress()).document;
+    let mut answered = sent.clone();
+    answered["revision"] = json!(2);
+    answered["status"] = json!("ACTIVE");
+    answered["requiresAttributes"] = json!([{ "name": "x" }]);
+    let tags = answered.as_object_mut().unwrap().remove("tags").unwrap();
+    let container = &mut answered["containerDefinitions"][0];
+    for (key, default) in [
+        ("cpu", json!(0)),
+        ("essential", json!(true)),
+        ("volumesFrom", json!([])),
+        ("systemControls", json!([])),
+    ] {
+        container[key] = default;
+    }
+    container["portMappings"][0]["protocol"] = json!("tcp");
+    let answer = json!({ "taskDefinition": answered, "tags": tags });
+    assert_eq!(dropped_fields(&sent, &answer), [""; 0]);
+    assert!(equivalent(&sent, &registerable(answer).unwrap()));
+}
+
+#[test]
+fn a_field_that_ecs_drops_or_changes_is_named() {
+    let sent = patched(&wordpress()).document;
+    let dropped = |change: fn(&mut Value)| {
+        let mut answered = sent.clone();
+        change(&mut answered);
+        let tags = answered.as_object_mut().unwrap().remove("tags").unwrap_or(json!([]));
+        dropped_fields(&sent, &json!({ "taskDefinition": answered, "tags": tags }))
+    };
+    assert_eq!(
+        dropped(|d| drop(d["containerDefinitions"][0].as_object_mut().unwrap().remove("aFieldOfTomorrow"))),
+        ["containerDefinitions[0].aFieldOfTomorrow"]
+    );
+    assert_eq!(dropped(|d| d["anotherFieldOfTomorrow"] = json!("changed")), ["anotherFieldOfTomorrow"]);
+    assert_eq!(dropped(|d| drop(d.as_object_mut().unwrap().remove("tags"))), ["tags"]);
+}
+
+/// Documents with and without everything that patching touches.
+fn document() -> impl Strategy<Value = Value> {
+    let volumes = prop_oneof![
+        Just("[\"/data\"]"),
+        Just("[\"/data\", \"/data/sub\", \"/x:/y:ro\", \"db:/var/db\"]"),
+        Just("[]"),
+    ];
+    let list = || prop_oneof![Just(None), Just(Some(json!([]))), Just(Some(json!(["theirs"])))];
+    let constraints = prop_oneof![
+        Just(None),
+        Just(Some(json!([]))),
+        Just(Some(json!([{ "type": "memberOf", "expression": "attribute:a == b" }]))),
+        Just(Some(
+            json!([{ "type": "memberOf", "expression": HOLD_EXPRESSION }, { "type": "memberOf", "expression": "attribute:a == b" }])
+        )),
+    ];
+    (volumes, list(), list(), constraints, any::<bool>()).prop_map(|(declared, volumes, points, constraints, two)| {
+        let mut document = wordpress();
+        document["containerDefinitions"][0]["dockerLabels"][VOLUMES] = json!(declared);
+        let author = |list: Value, entry: Value| if list == json!([]) { list } else { json!([entry]) };
+        if let Some(volumes) = volumes {
+            document["volumes"] = author(volumes, json!({ "name": "own", "host": {} }));
+        }
+        if let Some(points) = points {
+            let own = json!({ "sourceVolume": "own", "containerPath": "/own" });
+            document["containerDefinitions"][0]["mountPoints"] = author(points, own);
+        }
+        if let Some(constraints) = constraints {
+            document["placementConstraints"] = constraints;
+        }
+        if two {
+            let second = json!({ "name": "admin", "dependsOn": [], "dockerLabels": { APP: "example-app", VOLUMES: "[\"/admin\"]" } });
+            document["containerDefinitions"].as_array_mut().unwrap().push(second);
+        }
+        document
+    })
+}
+
+proptest! {
+    #[test]
+    fn patching_twice_is_patching_once(document in document(), gate: bool) {
+        let once = patched_with(&document, |settings| settings.gate = gate);
+        let twice = patched_with(&once.document, |settings| {
+            settings.gate = gate;
+            settings.source = "arn:2".to_owned();
+        });
+        prop_assert_eq!(&twice.document, &once.document);
+        prop_assert_eq!(twice.fingerprint, once.fingerprint);
+    }
+
+    #[test]
+    fn patch_then_unpatch_is_the_source(document in document(), gate: bool) {
+        let once = patched_with(&document, |settings| settings.gate = gate);
+        prop_assert_eq!(unpatch(&once.document).unwrap(), document);
+    }
+
+    #[test]
+    fn the_order_of_containers_and_keys_changes_nothing(document in document()) {
+        let mut turned = document.clone();
+        turned["containerDefinitions"].as_array_mut().unwrap().reverse();
+        let root = turned.as_object().unwrap();
+        let turned = Value::Object(root.iter().rev().map(|(key, value)| (key.clone(), value.clone())).collect());
+        let (a, b) = (patched(&document), patched(&turned));
+        prop_assert_eq!(a.fingerprint, b.fingerprint);
+        prop_assert!(equivalent(&a.document, &b.document));
+    }
+}

@@ -1,0 +1,331 @@
+//! What operators see: one report a pass, read by the endpoint, the metrics and systemd. Also the text page of `/status`.
+
+use crate::{guard::Guard, mount_state::MountState};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt::Write, time::SystemTime};
+
+/// What ECS was told about this instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gate {
+    /// `ready`: tasks may be placed.
+    Open,
+    /// `not-ready`.
+    Closed,
+    /// Nothing was told in this run, or the last try failed.
+    #[default]
+    Unknown,
+}
+
+/// The body of `GET /healthz`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Health {
+    /// The share's state.
+    pub state: MountState,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Since when the state is this one, RFC 3339.
+    pub since: String,
+    /// Attempts to mount since the share was last ready.
+    pub attempt: u32,
+    /// What is, or should be, mounted.
+    pub mount: Option<MountReport>,
+    /// The last sign of life.
+    pub probe: ProbeReport,
+    /// The bare mount point's flag.
+    pub guard: Guard,
+    /// What ECS was told.
+    pub gate: Gate,
+    /// Whether AWS answers.
+    pub aws: AwsReport,
+    /// The agent's version.
+    pub version: String,
+}
+
+/// The mount.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MountReport {
+    /// `address:/export`
+    pub source: String,
+    /// The server's address.
+    pub address: String,
+    /// The zone of the mount target; a plain server has none.
+    pub zone: Option<String>,
+    /// Whether that is the instance's own zone.
+    pub own_zone: Option<bool>,
+    /// The file system's id.
+    pub file_system: String,
+    /// Where.
+    pub path: String,
+    /// The options that the kernel shows; none while it isn't mounted.
+    pub options: Option<String>,
+}
+
+/// The last sign of life of the share.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// When it last answered, RFC 3339.
+    pub last_ok: Option<String>,
+    /// How long that took, in milliseconds, the worker's start included.
+    pub rtt_ms: Option<f64>,
+}
+
+/// Whether AWS answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AwsReport {
+    /// What the last call found; nothing before the first.
+    pub reachable: Option<bool>,
+    /// Since when, RFC 3339.
+    pub since: Option<String>,
+}
+
+/// What this agent is to the cluster's patching.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It holds the lock and patches.
+    Leader,
+    /// Another instance does.
+    Follower,
+    /// `patch = "off"`.
+    Off,
+    /// The instance's role lacks the rights; asked again in an hour.
+    NotAllowed,
+    /// Not decided yet: the share or the registration is missing.
+    #[default]
+    Waiting,
+}
+
+/// One service of the cluster, as the leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceReport {
+    /// Its name.
+    pub service: String,
+    /// `patched`, `nothing-declared`, `updated`, `waiting`, `refused`, `left-alone`.
+    pub outcome: Outcome,
+    /// The revision it runs.
+    pub task_definition: String,
+    /// Why, where it isn't plain.
+    pub reason: Option<String>,
+}
+
+/// What became of a service in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It runs the right revision.
+    Patched,
+    /// It declares no volumes.
+    NothingDeclared,
+    /// It was moved to a patched revision in this round.
+    Updated,
+    /// A deployment is under way, or something else must come first.
+    Waiting,
+    /// Its volumes can't be had; nothing was changed.
+    Refused,
+    /// Its author said hands off, or it is another rack's.
+    LeftAlone,
+}
+
+impl Outcome {
+    /// All of them, for metrics.
+    pub const ALL: [Self; 6] =
+        [Self::Patched, Self::NothingDeclared, Self::Updated, Self::Waiting, Self::Refused, Self::LeftAlone];
+
+    /// The name in JSON and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Patched => "patched",
+            Self::NothingDeclared => "nothing-declared",
+            Self::Updated => "updated",
+            Self::Waiting => "waiting",
+            Self::Refused => "refused",
+            Self::LeftAlone => "left-alone",
+        }
+    }
+}
+
+/// The patching half.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Patching {
+    /// This agent's part.
+    pub role: Role,
+    /// Why, where it isn't plain.
+    pub reason: Option<String>,
+    /// The leader's instance id.
+    pub leader: Option<String>,
+    /// Since when it leads, RFC 3339.
+    pub leader_since: Option<String>,
+    /// When the last round ended, RFC 3339.
+    pub last_round: Option<String>,
+    /// Why the last round ended early, if it did.
+    pub last_error: Option<String>,
+    /// The services, as of the last round of this agent.
+    pub services: Vec<ServiceReport>,
+}
+
+/// Things counted since the agent started.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Times the share came into a state.
+    pub transitions: BTreeMap<String, u64>,
+    /// Actions that succeeded, by name.
+    pub succeeded: BTreeMap<String, u64>,
+    /// Actions that failed, by name.
+    pub failed: BTreeMap<String, u64>,
+    /// Task definitions registered.
+    pub registered: u64,
+    /// Services updated.
+    pub updated: u64,
+}
+
+/// Everything, in one value: the body of `GET /status` as JSON.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// What `/healthz` says.
+    pub health: Health,
+    /// The instance's id.
+    pub instance: Option<String>,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// The cluster.
+    pub cluster: Option<String>,
+    /// Its ARN in ECS.
+    pub container_instance: Option<String>,
+    /// The rack.
+    pub rack: Option<String>,
+    /// Where the configuration is.
+    pub configuration_file: String,
+    /// What is wrong with it, if anything; the last right one is in force.
+    pub configuration_problem: Option<String>,
+    /// What is missing or failing, each with what to do.
+    pub problems: Vec<String>,
+    /// The patching half.
+    pub patching: Patching,
+    /// Counters, for the metrics.
+    pub counters: Counters,
+    /// When the agent started, RFC 3339.
+    pub started: String,
+}
+
+/// A point in time as operators read it, in UTC.
+pub fn timestamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+impl Report {
+    /// The line of `systemctl status`.
+    pub fn status_line(&self) -> String {
+        let Health { state, reason, gate, .. } = &self.health;
+        let gate = match gate {
+            Gate::Open => "gate open",
+            Gate::Closed => "gate closed",
+            Gate::Unknown => "gate unknown",
+        };
+        format!("{state}: {reason} ({gate})")
+    }
+
+    /// The page that tells a person at night everything.
+    pub fn text(&self) -> String {
+        let mut page = String::new();
+        match self.write(&mut page) {
+            Ok(()) => page,
+            Err(error) => format!("the page can't be written: {error}\n"),
+        }
+    }
+
+    fn write(&self, page: &mut String) -> std::fmt::Result {
+        let health = &self.health;
+        let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known yet".to_owned());
+        writeln!(page, "share       {} since {}", health.state, health.since)?;
+        writeln!(page, "            {}", health.reason)?;
+        if let Some(mount) = &health.mount {
+            let zone = match (&mount.zone, mount.own_zone) {
+                (Some(zone), Some(true)) => format!(", in {zone}, this instance's zone"),
+                (Some(zone), _) => {
+                    format!(", in {zone}, ANOTHER zone: traffic costs, and it falls with that zone")
+                }
+                (None, _) => String::new(),
+            };
+            writeln!(page, "mount       {} of {} at {}{zone}", mount.source, mount.file_system, mount.path)?;
+            if let Some(options) = &mount.options {
+                writeln!(page, "            {options}")?;
+            }
+        }
+        let probe = match (&health.probe.last_ok, health.probe.rtt_ms) {
+            (Some(at), Some(rtt)) => format!("last answer {at}, in {rtt:.1} ms"),
+            _ => "no answer yet".to_owned(),
+        };
+        writeln!(page, "probe       {probe}")?;
+        let guard = match health.guard {
+            Guard::Set => "set: without the share, writes to /volumes fail",
+            Guard::Unset => "NOT SET: without the share, containers would write to this instance's disk",
+            Guard::Unsupported => {
+                "UNSUPPORTED by the root file system: without the share, containers would write to this instance's disk"
+            }
+        };
+        writeln!(page, "guard       {guard}")?;
+        let gate = match health.gate {
+            Gate::Open => "open: ECS may place tasks with volumes here",
+            Gate::Closed => "closed: ECS places no task with volumes here",
+            Gate::Unknown => "unknown: ECS was not told yet",
+        };
+        writeln!(page, "gate        {gate}")?;
+        let aws = match (health.aws.reachable, &health.aws.since) {
+            (Some(true), Some(since)) => format!("reachable since {since}"),
+            (Some(false), Some(since)) => format!("OUT OF REACH since {since}"),
+            _ => "not called yet".to_owned(),
+        };
+        writeln!(page, "AWS         {aws}")?;
+        writeln!(page, "instance    {} in {}", or(&self.instance), or(&self.zone))?;
+        writeln!(page, "cluster     {} (rack {})", or(&self.cluster), or(&self.rack))?;
+        self.write_patching(page)?;
+        if let Some(problem) = &self.configuration_problem {
+            writeln!(page, "\nWRONG CONFIGURATION, the last right one is in force:\n       {problem}")?;
+        }
+        if !self.problems.is_empty() {
+            writeln!(page, "\nproblems")?;
+            for problem in &self.problems {
+                writeln!(page, "  - {problem}")?;
+            }
+        }
+        writeln!(
+            page,
+            "\nvolumes-agent {}, started {}, configuration {}",
+            health.version, self.started, self.configuration_file
+        )
+    }
+
+    fn write_patching(&self, page: &mut String) -> std::fmt::Result {
+        let patching = &self.patching;
+        let role = match patching.role {
+            Role::Leader => "this instance patches the cluster's services".to_owned(),
+            Role::Follower => match (&patching.leader, &patching.leader_since) {
+                (Some(leader), Some(since)) => format!("follower; {leader} leads since {since}"),
+                _ => "follower; another instance leads".to_owned(),
+            },
+            Role::Off => "off here (`patch = \"off\"`)".to_owned(),
+            Role::NotAllowed => "not allowed here".to_owned(),
+            Role::Waiting => "waiting for the share and the registration".to_owned(),
+        };
+        let reason = patching.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        writeln!(page, "patching    {role}{reason}")?;
+        if let Some(at) = &patching.last_round {
+            writeln!(page, "            last round {at}")?;
+        }
+        if let Some(error) = &patching.last_error {
+            writeln!(page, "            LAST ROUND FAILED: {error}")?;
+        }
+        for service in &patching.services {
+            let reason = service.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            writeln!(
+                page,
+                "  {:<20} {:<16} {}{reason}",
+                service.service,
+                service.outcome.name(),
+                service.task_definition.rsplit('/').next().unwrap_or_default()
+            )?;
+        }
+        Ok(())
+    }
+}

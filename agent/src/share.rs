@@ -1,0 +1,276 @@
+//! Files of the share, from inside a share worker: a held descriptor of the volumes root, and walks below it that no symlink
+//! leads astray.
+//!
+//! Containers can write anything inside their volumes. Every path is walked by openat2(2) with
+//! `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV`, a component at a time, and the root's
+//! descriptor is checked to be NFS: nothing is ever made on the instance's own disk.
+
+use crate::mount::VOLUMES_ROOT;
+use rustix::{
+    fs::{AtFlags, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    io::{Read, Write},
+    os::fd::{AsFd, OwnedFd},
+};
+
+/// The agent's own directory at the volumes root.
+pub const AGENT_DIRECTORY: &str = ".volumes-agent";
+/// `f_type` of NFS (statfs(2), linux/magic.h).
+const NFS_SUPER_MAGIC: i64 = 0x6969;
+/// A record of ours is a few hundred bytes; more is not a record.
+const LARGEST_RECORD_BYTES: u64 = 64 * 1024;
+/// The format that this agent writes and the newest it reads.
+pub const FORMAT: u32 = 1;
+
+/// Why something on the share was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ShareError {
+    /// The volumes root is bare.
+    #[error("{VOLUMES_ROOT} is not an NFS mount: the share is not there")]
+    NotMounted,
+    /// Something that isn't a directory is where one belongs.
+    #[error(
+        "`{VOLUMES_ROOT}/{0}` is a symlink or a file where a directory belongs: a container, or a person, put it there"
+    )]
+    NotADirectory(String),
+    /// A file of ours that can't be understood.
+    #[error("`{VOLUMES_ROOT}/{path}` can't be understood")]
+    Garbled {
+        /// The file, relative to the volumes root.
+        path: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A file of ours from a newer agent.
+    #[error(
+        "`{VOLUMES_ROOT}/{path}` has format {format}, this agent knows formats up to {FORMAT}: it was written by a newer one, and is left alone"
+    )]
+    Newer {
+        /// The file, relative to the volumes root.
+        path: String,
+        /// Its format.
+        format: u32,
+    },
+    /// A call failed.
+    #[error("{call} of `{VOLUMES_ROOT}/{path}` failed: {errno}")]
+    Failed {
+        /// What was tried.
+        call: &'static str,
+        /// On what, relative to the volumes root.
+        path: String,
+        /// The error.
+        errno: Errno,
+    },
+    /// Reading or writing failed.
+    #[error("{call} of `{VOLUMES_ROOT}/{path}` failed")]
+    Io {
+        /// What was tried.
+        call: &'static str,
+        /// On what, relative to the volumes root.
+        path: String,
+        /// The error.
+        source: std::io::Error,
+    },
+}
+
+fn failed(call: &'static str, path: &str) -> impl FnOnce(Errno) -> ShareError {
+    let path = path.to_owned();
+    move |errno| ShareError::Failed { call, path, errno }
+}
+
+fn io(call: &'static str, path: &str) -> impl FnOnce(std::io::Error) -> ShareError {
+    let path = path.to_owned();
+    move |source| ShareError::Io { call, path, source }
+}
+
+/// A directory on the share, with its path for messages.
+#[derive(Debug)]
+pub struct Directory {
+    fd: OwnedFd,
+    /// Relative to the volumes root; empty for the root itself.
+    path: String,
+}
+
+/// What became of a file that should be made.
+#[derive(Debug)]
+pub enum Created {
+    /// It is there now, whole.
+    Made,
+    /// Something of that name was there already, and is untouched.
+    Existed,
+}
+
+impl Directory {
+    /// The volumes root, if the share is mounted there.
+    ///
+    /// # Errors
+    /// [`ShareError::NotMounted`], or the call's.
+    pub fn root() -> Result<Self, ShareError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(VOLUMES_ROOT, flags, Mode::empty()).map_err(failed("opening", ""))?;
+        let stat = rustix::fs::fstatfs(&fd).map_err(failed("statfs", ""))?;
+        // The type's width differs between architectures.
+        #[allow(clippy::unnecessary_cast)]
+        let is_nfs = stat.f_type as i64 == NFS_SUPER_MAGIC;
+        if is_nfs { Ok(Self { fd, path: String::new() }) } else { Err(ShareError::NotMounted) }
+    }
+
+    /// The agent's own directory, or one below it, made where it is missing; readable by root alone.
+    ///
+    /// # Errors
+    /// [`ShareError`]
+    pub fn of_agent(below: &str) -> Result<Self, ShareError> {
+        let (directory, _) = Self::root()?.make(AGENT_DIRECTORY, 0o700)?;
+        if below.is_empty() { Ok(directory) } else { Ok(directory.make(below, 0o700)?.0) }
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) }
+    }
+
+    /// Opens one component below. `None`: there is nothing of that name.
+    ///
+    /// # Errors
+    /// [`ShareError::NotADirectory`], or the call's.
+    pub fn open(&self, name: &str) -> Result<Option<Self>, ShareError> {
+        let path = self.path_of(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat2(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(Self { fd, path })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::LOOP | Errno::NOTDIR) => Err(ShareError::NotADirectory(path)),
+            Err(errno) => Err(failed("opening", &path)(errno)),
+        }
+    }
+
+    /// Opens one component below, made if it isn't there. The flag says whether it was made.
+    ///
+    /// # Errors
+    /// [`ShareError`]
+    pub fn make(&self, name: &str, mode: u32) -> Result<(Self, bool), ShareError> {
+        let path = self.path_of(name);
+        let made = match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(failed("making", &path)(errno)),
+        };
+        match self.open(name)? {
+            Some(directory) => Ok((directory, made)),
+            None => Err(failed("opening", &path)(Errno::NOENT)),
+        }
+    }
+
+    /// The directory's inode: another number means another directory.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn inode(&self) -> Result<u64, ShareError> {
+        Ok(rustix::fs::fstat(&self.fd).map_err(failed("stat", &self.path))?.st_ino)
+    }
+
+    /// Whether there is anything of that name, whatever it is.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn has(&self, name: &str) -> Result<bool, ShareError> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(failed("stat", &self.path_of(name))(errno)),
+        }
+    }
+
+    /// Opens a file with the walk's rules.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn file(&self, name: &str, flags: OFlags) -> Result<OwnedFd, ShareError> {
+        let mode = if flags.contains(OFlags::CREATE) { 0o600 } else { 0 };
+        openat2(&self.fd, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::from_raw_mode(mode))
+            .map_err(failed("opening", &self.path_of(name)))
+    }
+
+    /// Reads a record. `None`: there is no such file.
+    ///
+    /// # Errors
+    /// [`ShareError::Newer`], [`ShareError::Garbled`], or the call's.
+    pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, ShareError> {
+        let path = self.path_of(name);
+        let fd = match self.file(name, OFlags::RDONLY) {
+            Ok(fd) => fd,
+            Err(ShareError::Failed { errno: Errno::NOENT, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut text = Vec::new();
+        std::fs::File::from(fd)
+            .take(LARGEST_RECORD_BYTES)
+            .read_to_end(&mut text)
+            .map_err(io("reading", &path))?;
+        #[derive(serde::Deserialize)]
+        struct Versioned {
+            format: u32,
+        }
+        let garbled = |source| ShareError::Garbled { path: path.clone(), source };
+        let Versioned { format } = serde_json::from_slice(&text).map_err(garbled)?;
+        if format > FORMAT {
+            return Err(ShareError::Newer { path, format });
+        }
+        serde_json::from_slice(&text).map(Some).map_err(garbled)
+    }
+
+    /// Writes a record whole, then links it into place: whoever reads the name sees all of it or nothing.
+    ///
+    /// # Errors
+    /// The call's; nothing of that name is left then.
+    pub fn create(&self, name: &str, record: &impl Serialize) -> Result<Created, ShareError> {
+        let path = self.path_of(name);
+        let temporary = self.write_temporary(name, record)?;
+        let linked = rustix::fs::linkat(&self.fd, &temporary, &self.fd, name, AtFlags::empty());
+        rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::empty())
+            .map_err(failed("removing", &temporary))?;
+        match linked {
+            Ok(()) => Ok(Created::Made),
+            Err(Errno::EXIST) => Ok(Created::Existed),
+            Err(errno) => Err(failed("linking", &path)(errno)),
+        }
+    }
+
+    /// Writes a record whole, then renames it over what was there.
+    ///
+    /// # Errors
+    /// The call's; what was there is untouched then.
+    pub fn replace(&self, name: &str, record: &impl Serialize) -> Result<(), ShareError> {
+        let temporary = self.write_temporary(name, record)?;
+        rustix::fs::renameat(&self.fd, &temporary, &self.fd, name)
+            .map_err(failed("renaming", &self.path_of(name)))
+    }
+
+    fn write_temporary(&self, name: &str, record: &impl Serialize) -> Result<String, ShareError> {
+        let temporary = format!(".{name}.{:016x}", fastrand::u64(..));
+        let path = self.path_of(&temporary);
+        let fd = self.file(&temporary, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
+        let mut file = std::fs::File::from(fd);
+        let mut text =
+            serde_json::to_vec_pretty(record).map_err(|error| io("writing", &path)(error.into()))?;
+        text.push(b'\n');
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(io("writing", &path))?;
+        Ok(temporary)
+    }
+}
+
+fn openat2(directory: impl AsFd, name: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_MAGICLINKS
+        | ResolveFlags::NO_XDEV;
+    loop {
+        match rustix::fs::openat2(&directory, name, flags, mode, resolve) {
+            // A rename somewhere in the tree during the walk (openat2(2)): the walk is begun again.
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Calls on the share, in a child process that can be killed.
+//!
+//! A call on a hard NFS mount waits for as long as the server is silent, and a thread that waits so holds up the exit. So the
+//! agent runs itself again (`share-worker`), sends a request as one line of JSON, and waits with a deadline; a child that
+//! doesn't answer is killed and left to the kernel. Children work in `/`, die with their parent, and hold nothing of it.
+
+use crate::{
+    directories::{self, EnsureRequest},
+    identity,
+    leader::{self, LeaderLock, LockAnswer, LockRequest},
+    mount::{self, MountRequest, VOLUMES_ROOT},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    error::Error,
+    io::{BufRead, Write},
+    process::Stdio,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+};
+
+/// The hidden subcommand that a child is started with.
+pub const SUBCOMMAND: &str = "share-worker";
+/// What `modprobe` is looked for in; nothing else of the environment reaches a child.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What a worker can be asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// One round trip to the server. Answer: `()`.
+    Probe,
+    /// Mount the share. Answer: [`mount::Mounted`].
+    Mount(MountRequest),
+    /// Compare the share's marker, or write the first one. Answer: [`identity::Identity`].
+    Identify {
+        /// What the marker must name.
+        file_system: String,
+    },
+    /// Make the directories of volumes. Answer: [`directories::Ensured`].
+    Ensure(EnsureRequest),
+    /// Try to take the leader's lock and keep it while this worker lives. Answer: [`LockAnswer`].
+    Lock(LockRequest),
+    /// Write through the descriptor that holds the lock. Answer: `()`.
+    ConfirmLock,
+    /// Whether an operator paused patching by the file `pause`. Answer: `bool`.
+    Paused,
+}
+
+/// An error with its causes, on its way from the child.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failed(pub String);
+
+impl Failed {
+    fn of(error: &dyn Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Self(text)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The child was asked and said no.
+    #[error("{0}")]
+    Failed(String),
+    /// Nothing within the deadline: the share hangs. The child was killed.
+    #[error("no answer from the share within {}", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+    /// The child can't be started.
+    #[error("the share worker can't be started")]
+    Start(#[source] std::io::Error),
+    /// The child ended, or said something that isn't an answer.
+    #[error("the share worker ended without an answer")]
+    Ended(#[source] Option<std::io::Error>),
+}
+
+/// A child with what leads to it. Dropping it kills the child and leaves the rest to the kernel.
+#[derive(Debug)]
+pub struct Worker {
+    // Held for its drop: it kills the child.
+    _child: Child,
+    requests: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Worker {
+    /// Starts a child.
+    ///
+    /// # Errors
+    /// [`WorkerError::Start`]
+    pub fn start() -> Result<Self, WorkerError> {
+        let mut child = Command::new("/proc/self/exe")
+            .arg(SUBCOMMAND)
+            .arg(std::process::id().to_string())
+            .current_dir("/")
+            .env_clear()
+            .env("PATH", PATH)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(WorkerError::Start)?;
+        let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(WorkerError::Ended(None));
+        };
+        Ok(Self { _child: child, requests, answers: BufReader::new(answers).lines() })
+    }
+
+    /// Sends a request and waits for its answer, for ever if need be.
+    ///
+    /// # Errors
+    /// [`WorkerError`], but never [`WorkerError::TimedOut`].
+    pub async fn ask<A: DeserializeOwned>(&mut self, request: &Request) -> Result<A, WorkerError> {
+        let line = serde_json::to_string(request).map_err(|error| WorkerError::Ended(Some(error.into())))?;
+        let asked = async {
+            self.requests.write_all(format!("{line}\n").as_bytes()).await?;
+            self.answers.next_line().await
+        };
+        let answer = asked.await.map_err(|error| WorkerError::Ended(Some(error)))?;
+        let answer = answer.ok_or(WorkerError::Ended(None))?;
+        match serde_json::from_str::<Result<A, Failed>>(&answer) {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Failed(text))) => Err(WorkerError::Failed(text)),
+            Err(error) => Err(WorkerError::Ended(Some(error.into()))),
+        }
+    }
+
+    /// [`Worker::ask`] with a deadline. After a time-out the worker is of no more use.
+    ///
+    /// # Errors
+    /// [`WorkerError`]
+    pub async fn ask_within<A: DeserializeOwned>(
+        &mut self,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<A, WorkerError> {
+        tokio::time::timeout(deadline, self.ask(request))
+            .await
+            .map_err(|_| WorkerError::TimedOut(deadline))?
+    }
+}
+
+/// One question to a child of its own.
+///
+/// # Errors
+/// [`WorkerError`]
+pub async fn ask<A: DeserializeOwned>(request: &Request, deadline: Duration) -> Result<A, WorkerError> {
+    Worker::start()?.ask_within(request, deadline).await
+}
+
+/// The child: answers requests from stdin until it ends.
+///
+/// # Errors
+/// stdin or stdout failed: the parent is gone.
+pub fn serve(parent: u32) -> std::io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    // The parent may have died before the line above took effect.
+    if nix::unistd::getppid().as_raw().unsigned_abs() != parent {
+        return Ok(());
+    }
+    let mut lock: Option<LeaderLock> = None;
+    for line in std::io::stdin().lock().lines() {
+        let answer = match serde_json::from_str(&line?) {
+            Ok(request) => answer(request, &mut lock),
+            Err(error) => Err(Failed::of(&error)),
+        };
+        let mut stdout = std::io::stdout().lock();
+        serde_json::to_writer(&mut stdout, &answer)?;
+        stdout.write_all(b"\n")?;
+        stdout.flush()?;
+    }
+    Ok(())
+}
+
+fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json::Value, Failed> {
+    fn json(value: impl Serialize) -> Result<serde_json::Value, Failed> {
+        serde_json::to_value(value).map_err(|error| Failed::of(&error))
+    }
+    fn told<T>(result: Result<T, impl Error>) -> Result<T, Failed> {
+        result.map_err(|error| Failed::of(&error))
+    }
+    match request {
+        Request::Probe => json(told(rustix::fs::statfs(VOLUMES_ROOT).map(drop))?),
+        Request::Mount(request) => json(told(mount::mount_share(&request))?),
+        Request::Identify { file_system } => json(told(identity::identify(&file_system))?),
+        Request::Ensure(request) => json(told(directories::ensure(&request))?),
+        Request::Lock(request) => match told(leader::try_lock(&request))? {
+            Ok(held) => {
+                *lock = Some(held);
+                json(LockAnswer::Held)
+            }
+            Err(leads) => json(LockAnswer::Busy { leads }),
+        },
+        Request::ConfirmLock => match lock {
+            Some(lock) => json(told(lock.confirm())?),
+            None => Err(Failed("this worker holds no lock".to_owned())),
+        },
+        Request::Paused => json(told(leader::paused())?),
+    }
+}
