@@ -1,0 +1,30 @@
+# The main job: `make demo`. The tests: `make test`. Both need root, Debian 12 and a Rust toolchain; the rest they install.
+
+CARGO ?= cargo
+export INSTA_UPDATE = no
+
+.PHONY: demo demo-down test check build packages
+.DEFAULT_GOAL := build
+
+# Boots a cluster of two instances and tells the story of tests/example-app on it. KEEP=1 leaves the cluster running.
+demo: build
+	target/release/lab demo $(if $(KEEP),--keep)
+
+# Ends a cluster that was left running.
+demo-down: build
+	target/release/lab down
+
+# Everything: format, lints, unit, property and snapshot tests, and the promises on a booted cluster.
+test: check build
+	$(CARGO) test --release --locked --workspace
+
+check: packages
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+# One profile for demo, tests and installation: what is shipped is what was tested, and is compiled once.
+build: packages
+	$(CARGO) build --release --locked --workspace
+
+packages:
+	tests/install-packages

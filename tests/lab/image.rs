@@ -1,0 +1,323 @@
+//! The guests' disk: a Debian with systemd and Docker, the agent as a package would install it, and the lab's own few files
+//! (`tests/guest`). Made once; made again when anything that goes into it has changed.
+
+use crate::{
+    error::Error,
+    host, place,
+    progress::{Progress, during},
+};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, Permissions},
+    hash::Hasher,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Room on a guest's disk; what isn't written costs nothing.
+const DISK: &str = "4G";
+/// Where User-Mode Linux's package keeps its modules.
+const MODULES: &str = "/usr/lib/uml/modules";
+/// Kernel modules that guests may need, by folder or file: all of them would be 100 MB more on each disk.
+const MODULES_NEEDED: [&str; 20] = [
+    "kernel/crypto",
+    "kernel/drivers/block/loop.ko",
+    "kernel/fs/autofs",
+    "kernel/fs/fscache",
+    "kernel/fs/lockd",
+    "kernel/fs/netfs",
+    "kernel/fs/nfs",
+    "kernel/fs/nfs_common",
+    "kernel/fs/overlayfs",
+    "kernel/lib",
+    "kernel/net/bridge",
+    "kernel/net/dns_resolver",
+    "kernel/net/ipv4",
+    "kernel/net/ipv6",
+    "kernel/net/netfilter",
+    "kernel/net/sched",
+    "kernel/net/sunrpc",
+    "modules.builtin",
+    "modules.builtin.modinfo",
+    "modules.order",
+];
+
+/// What a guest is started with.
+#[derive(Debug)]
+pub struct Image {
+    /// The disk, shared by all guests: each writes to a file of its own.
+    pub disk: PathBuf,
+    /// The key that root on each guest accepts.
+    pub key: PathBuf,
+}
+
+/// Makes what isn't there yet.
+///
+/// # Errors
+/// [`Error::Missing`] with what to build or install; what the tools say.
+pub fn prepare(progress: &Progress) -> Result<Image, Error> {
+    let cache = place::cache()?;
+    let lock = File::create(cache.join("lock")).map_err(host::failed("open", &cache))?;
+    during(progress, "another lab prepares the guests' disk", || lock.lock())
+        .map_err(host::failed("lock", &cache))?;
+    let key = key(&cache)?;
+    let files = payload()?;
+    let root = root(&cache, progress)?;
+    let mut parts = vec![
+        root.to_string_lossy().into_owned().into_bytes(),
+        host::read(&key.with_extension("pub"))?.into_bytes(),
+    ];
+    parts.push(include_bytes!("image.rs").to_vec());
+    for file in &files {
+        parts.push(format!("{} {:o}", file.to, file.mode).into_bytes());
+        parts.push(fs::read(&file.from).map_err(host::failed("read", &file.from))?);
+    }
+    let disk = cache.join(format!("disk-{:016x}.img", hash(&parts)));
+    if !disk.exists() {
+        progress.say("making the guests' disk: Debian, Docker, the agent under its units");
+        during(progress, "the guests' disk", || made(&cache, &root, &key, &files, &disk))?;
+    }
+    for old in fs::read_dir(&cache).map_err(host::failed("read", &cache))?.flatten() {
+        let name = old.file_name().to_string_lossy().into_owned();
+        let stale = name.starts_with("disk-") && old.path() != disk
+            || name.starts_with("root-") && old.path() != root;
+        if stale {
+            host::remove(&old.path())?;
+        }
+    }
+    Ok(Image { disk, key })
+}
+
+/// A short name for content; not against anyone's will.
+pub fn hash<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    for part in parts {
+        hasher.write_usize(part.as_ref().len());
+        hasher.write(part.as_ref());
+    }
+    hasher.finish()
+}
+
+/// The folder of the binaries that were built together with this one: the same profile, the same sources.
+///
+/// # Errors
+/// [`Error::File`] when this program's own path can't be found.
+pub fn built(binary: &str) -> Result<PathBuf, Error> {
+    let own = std::env::current_exe().map_err(host::failed("find", Path::new("this program")))?;
+    let folder = own.parent().map_or_else(PathBuf::new, Path::to_owned);
+    let folder = if folder.ends_with("deps") { folder.join("..") } else { folder };
+    let path = folder.join(binary);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Error::Missing { what: path.display().to_string(), help: "build it with `make build`".to_owned() })
+}
+
+struct Payload {
+    from: PathBuf,
+    to: String,
+    mode: u32,
+}
+
+/// Every file that goes onto the disk beside Debian's.
+fn payload() -> Result<Vec<Payload>, Error> {
+    let mut files = vec![
+        Payload { from: built("volumes-agent")?, to: "usr/bin/volumes-agent".to_owned(), mode: 0o755 },
+        Payload { from: built("lab-ecs-agent")?, to: "usr/local/bin/lab-ecs-agent".to_owned(), mode: 0o755 },
+    ];
+    let guest = place::repository().join("tests/guest/root");
+    for (folder, at) in [(guest, ""), (place::repository().join("systemd"), "usr/lib/systemd/system/")] {
+        for from in host::files_below(&folder)? {
+            let within = from.strip_prefix(&folder).unwrap_or(&from).to_string_lossy().into_owned();
+            let mode = fs::metadata(&from).map_err(host::failed("read", &from))?.permissions().mode() & 0o777;
+            files.push(Payload {
+                to: format!("{at}{within}"),
+                mode: if mode & 0o100 == 0 { 0o644 } else { 0o755 },
+                from,
+            });
+        }
+    }
+    Ok(files)
+}
+
+fn key(cache: &Path) -> Result<PathBuf, Error> {
+    let key = cache.join("key");
+    if !key.exists() {
+        host::run(
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f"]).arg(&key),
+        )?;
+    }
+    Ok(key)
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Debian with the guests' packages and the kernel's modules, from the archives that this machine itself uses.
+fn root(cache: &Path, progress: &Progress) -> Result<PathBuf, Error> {
+    let packages = host::read(&place::repository().join("tests/guest/packages"))?;
+    let release = host::read(Path::new("/etc/os-release"))?;
+    let codename =
+        release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or_default();
+    let kernel =
+        fs::read_dir(MODULES).ok().and_then(|mut kernels| kernels.next()).and_then(Result::ok).ok_or_else(
+            || Error::Missing {
+                what: MODULES.to_owned(),
+                help: "`make deps` installs user-mode-linux".to_owned(),
+            },
+        )?;
+    let version = kernel.file_name().to_string_lossy().into_owned();
+    let recipe = hash([
+        packages.as_bytes(),
+        codename.as_bytes(),
+        version.as_bytes(),
+        MODULES_NEEDED.concat().as_bytes(),
+    ]);
+    let root = cache.join(format!("root-{recipe:016x}"));
+    if root.exists() {
+        return Ok(root);
+    }
+    progress.say("making the guests' root: Debian, systemd and Docker, about half a minute, once");
+    let new = cache.join("root.new");
+    host::remove(&new)?;
+    // The host's own archives, mirrors and proxies, whatever they are: nothing here names one.
+    let archives = host::run(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "deb $(REPO_URI) $(RELEASE) $(COMPONENT)",
+        "Created-By: Packages",
+    ]))?;
+    let archives: BTreeSet<&str> = archives
+        .lines()
+        .filter(|line| line.split(' ').nth(2).is_some_and(|release| release.starts_with(codename)))
+        .collect();
+    if archives.is_empty() {
+        return Err(Error::Missing {
+            what: format!("an apt source for Debian {codename}"),
+            help: "the guests are installed from this machine's own sources; run `apt-get update`".to_owned(),
+        });
+    }
+    let sources = cache.join("sources.list");
+    host::write(&sources, archives.into_iter().collect::<Vec<_>>().join("\n") + "\n")?;
+    let apt = cache.join("apt.conf");
+    host::write(&apt, host::run(Command::new("apt-config").args(["dump", "Acquire"]))?)?;
+    during(progress, "mmdebstrap installs the guests' packages", || {
+        host::run(
+            Command::new("mmdebstrap")
+                .args(["--mode=root", "--variant=minbase"])
+                .arg(format!("--include={}", lines(&packages).collect::<Vec<_>>().join(",")))
+                .args(
+                    ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"]
+                        .map(|path| format!("--dpkgopt=path-exclude={path}")),
+                )
+                .arg(format!("--aptopt={}", apt.display()))
+                .arg(codename)
+                .arg(&new)
+                .arg(&sources),
+        )
+    })?;
+    let modules = new.join("lib/modules").join(&version);
+    for needed in MODULES_NEEDED {
+        copy(&kernel.path().join(needed), &modules.join(needed))?;
+    }
+    host::run(Command::new("chroot").arg(&new).args(["depmod", &version]))?;
+    fs::rename(&new, &root).map_err(host::failed("rename", &new))?;
+    Ok(root)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    if !from.exists() {
+        return Ok(());
+    }
+    if let Some(parent) = to.parent() {
+        host::directory(parent)?;
+    }
+    host::run(Command::new("cp").arg("-a").arg(from).arg(to)).map(drop)
+}
+
+fn made(cache: &Path, root: &Path, key: &Path, files: &[Payload], disk: &Path) -> Result<(), Error> {
+    let stage = cache.join("stage");
+    host::remove(&stage)?;
+    // Hard links: what is changed below is always a new file, so that the root stays as it is.
+    host::run(Command::new("cp").arg("-al").arg(root).arg(&stage))?;
+    for file in files {
+        install(
+            &stage,
+            &file.to,
+            file.mode,
+            &fs::read(&file.from).map_err(host::failed("read", &file.from))?,
+        )?;
+    }
+    install(&stage, "root/.ssh/authorized_keys", 0o600, host::read(&key.with_extension("pub"))?.as_bytes())?;
+    install(&stage, "usr/lib/lab/wordpress.tar", 0o644, &wordpress(cache)?)?;
+    for stamp in ["etc/.updated", "var/.updated", "etc/machine-id"] {
+        install(&stage, stamp, 0o644, b"")?;
+    }
+    host::remove(&stage.join("etc/hostname"))?;
+    let masked = host::read(&place::repository().join("tests/guest/masked-units"))?;
+    for unit in lines(&masked) {
+        let path = stage.join("etc/systemd/system").join(unit);
+        host::remove(&path)?;
+        symlink("/dev/null", &path).map_err(host::failed("link", &path))?;
+    }
+    let units = files
+        .iter()
+        .filter_map(|file| Path::new(&file.to).file_name()?.to_str()?.ends_with(".service").then_some(file));
+    for unit in units {
+        if host::read(&unit.from)?.contains("[Install]") {
+            let name = Path::new(&unit.to).file_name().unwrap_or_default();
+            host::run(Command::new("chroot").arg(&stage).args(["systemctl", "enable"]).arg(name))?;
+        }
+    }
+    host::run(Command::new("chroot").arg(&stage).args(["systemctl", "set-default", "multi-user.target"]))?;
+    let new = cache.join("disk.new");
+    host::remove(&new)?;
+    host::run(Command::new("mkfs.ext4").args(["-q", "-d"]).arg(&stage).arg(&new).arg(DISK))?;
+    host::remove(&stage)?;
+    fs::rename(&new, disk).map_err(host::failed("rename", &new))
+}
+
+fn install(stage: &Path, to: &str, mode: u32, content: &[u8]) -> Result<(), Error> {
+    let path = stage.join(to);
+    if let Some(parent) = path.parent() {
+        host::directory(parent)?;
+    }
+    host::remove(&path)?;
+    host::write(&path, content)?;
+    fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(host::failed("write", &path))
+}
+
+/// The root of the stand-in for `wordpress:4.5.2-apache`: busybox, an entry point like WordPress's, a page, an upload form's other end.
+fn wordpress(cache: &Path) -> Result<Vec<u8>, Error> {
+    let folder = cache.join("wordpress");
+    host::remove(&folder)?;
+    host::directory(&folder.join("bin"))?;
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
+    let busybox = busybox.ok_or_else(|| Error::Missing {
+        what: "busybox".to_owned(),
+        help: "`make deps` installs busybox-static".to_owned(),
+    })?;
+    copy(busybox, &folder.join("bin/busybox"))?;
+    for applet in
+        host::run(Command::new(busybox).arg("--list"))?.lines().filter(|applet| *applet != "busybox")
+    {
+        let link = folder.join("bin").join(applet);
+        symlink("busybox", &link).map_err(host::failed("link", &link))?;
+    }
+    host::run(
+        Command::new("cp").arg("-a").arg(place::repository().join("tests/guest/wordpress/.")).arg(&folder),
+    )?;
+    for part in ["tmp", "var/www/html", "etc", "proc", "sys", "dev"] {
+        host::directory(&folder.join(part))?;
+    }
+    let tar = cache.join("wordpress.tar");
+    host::run(
+        Command::new("tar").args(["--owner=0", "--group=0", "-C"]).arg(&folder).arg("-cf").arg(&tar).arg("."),
+    )?;
+    let content = fs::read(&tar).map_err(host::failed("read", &tar))?;
+    host::remove(&folder)?;
+    host::remove(&tar)?;
+    Ok(content)
+}
