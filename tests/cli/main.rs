@@ -1,0 +1,154 @@
+//! Whole outputs of the built binary, as people and scripts see them: help, plans, errors, exit codes.
+//!
+//! Each is a snapshot in `tests/cli/snapshots`; to change one on purpose: `INSTA_UPDATE=always cargo test --release --test cli`.
+#![allow(clippy::unwrap_used)] // a panic is how a test says no
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// The binary that was built together with this test: the same profile, the same sources.
+fn binary() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let path = own.parent().unwrap().parent().unwrap().join("volumes-agent");
+    assert!(path.exists(), "{} is missing: build it with `make build`", path.display());
+    path
+}
+
+/// Runs the binary among the test's files, with a home directory that is the same everywhere.
+fn run(arguments: &str, input: &str) -> (String, String, i32) {
+    let mut child = Command::new(binary())
+        .args(arguments.split_whitespace())
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/files"))
+        .env_clear()
+        .env("HOME", "/home/ann")
+        .env("COLUMNS", "100")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that doesn't read its input closes it.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/files");
+        String::from_utf8(bytes).unwrap().replace(&*folder.to_string_lossy(), "<folder>")
+    };
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap())
+}
+
+fn whole(arguments: &str, input: &str) -> String {
+    let (stdout, stderr, code) = run(arguments, input);
+    format!("$ volumes-agent {arguments}\n--- stdout\n{stdout}--- stderr\n{stderr}--- exit code {code}\n")
+}
+
+fn snapshot(name: &str, arguments: &str, input: &str) {
+    let settings = {
+        let mut settings = insta::Settings::clone_current();
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings
+    };
+    settings.bind(|| insta::assert_snapshot!(name, whole(arguments, input)));
+}
+
+fn task_definition() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/files/task-definition.json"))
+        .unwrap()
+}
+
+const PATCH: &str = "patch --rack production --app example-app --compose wordpress.yml";
+
+#[test]
+fn help_reads_well() {
+    for command in
+        ["", "config", "plan", "patch", "unpatch", "run", "guard", "wait", "status", "check-config"]
+    {
+        let name = if command.is_empty() { "help".to_owned() } else { format!("help-{command}") };
+        snapshot(&name, &format!("{command} --help"), "");
+    }
+}
+
+#[test]
+fn a_plan_tells_where_everything_lives() {
+    snapshot("plan", "plan -f wordpress.yml --rack production --app example-app", "");
+    snapshot("plan-local", "plan -f wordpress.yml --local --app example-app", "");
+    snapshot("plan-everything", "plan -f everything.yml --cluster production --app shop", "");
+    snapshot("plan-everything-json", "plan -f everything.yml --rack production --app shop --format json", "");
+    snapshot("plan-everything-local", "plan -f everything.yml --local", "");
+}
+
+#[test]
+fn the_model_is_composes() {
+    snapshot("config", "config -f wordpress.yml", "");
+    snapshot("config-everything", "config -f everything.yml", "");
+    snapshot("config-text", "config -f everything.yml --format text", "");
+}
+
+#[test]
+fn problems_come_all_at_once_with_their_places() {
+    snapshot("config-broken", "config -f broken.yml", "");
+    snapshot("plan-missing-file", "plan -f nowhere.yml --rack r --app a", "");
+    snapshot("plan-wrong-name", "plan -f wordpress.yml --rack a/b --app a", "");
+    snapshot("patch-refused", "patch --rack r --app a --compose everything.yml", &task_definition());
+    snapshot("patch-not-json", "patch --rack r --app a", "family: x");
+    snapshot("patch-not-a-task-definition", "patch --rack r --app a", "{}");
+    snapshot("patch-no-such-container", &format!("{PATCH} --container web=nginx"), &task_definition());
+    snapshot(
+        "check-config-wrong",
+        "check-config --config nowhere.toml --listen here --probe-interval 5 --rack a/b",
+        "",
+    );
+}
+
+#[test]
+fn wrong_usage_is_64() {
+    for arguments in ["", "frobnicate", "plan", "patch --rack r", "start", "doctor", "plan --local --rack r"]
+    {
+        let (stdout, stderr, code) = run(arguments, "");
+        assert_eq!((stdout.as_str(), code), ("", 64), "{arguments}: {stderr}");
+    }
+}
+
+#[test]
+fn patching_writes_what_the_daemon_would_read() {
+    snapshot("patch", PATCH, &task_definition());
+    snapshot("patch-nothing-declared", "patch --rack production --app example-app", &task_definition());
+}
+
+#[test]
+fn patching_twice_is_patching_once() {
+    let (once, _, code) = run(PATCH, &task_definition());
+    assert_eq!(code, 0);
+    assert_eq!(run(PATCH, &once).0, once);
+    assert_eq!(run("patch --rack production --app example-app", &once).0, once, "from the labels alone");
+}
+
+#[test]
+fn unpatch_gives_the_source_back() {
+    let source: serde_json::Value = serde_json::from_str(&task_definition()).unwrap();
+    for flags in ["", " --no-gate", " --container web=web"] {
+        let (patched, stderr, code) = run(&format!("{PATCH}{flags}"), &task_definition());
+        assert_eq!(code, 0, "{stderr}");
+        let (unpatched, _, code) = run("unpatch", &patched);
+        assert_eq!(code, 0);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&unpatched).unwrap(), source, "{flags}");
+    }
+}
+
+#[test]
+fn labels_that_disagree_with_the_flags_are_refused() {
+    let (patched, _, _) = run(PATCH, &task_definition());
+    snapshot("patch-another-rack", "patch --rack staging --app example-app", &patched);
+    snapshot("patch-another-app", "patch --rack production --app shop", &patched);
+}
+
+#[test]
+fn no_daemon_is_3() {
+    let (_, stderr, code) = run("status --listen 127.0.0.1:1", "");
+    assert_eq!(code, 3, "{stderr}");
+    assert!(stderr.contains("help: is it running?"), "{stderr}");
+}

@@ -1,0 +1,91 @@
+//! The promises of docs/promises.md, each asserted on a cluster of two booted instances that all of them share.
+//!
+//! They run one after the other, in this order. A name, or a part of one, on the command line runs only those that have it:
+//! `cargo test --release --test promises -- follower`.
+
+mod adoption;
+mod configuration;
+mod foreign_mount;
+mod patching;
+mod restart;
+mod speaking;
+
+use lab::{
+    Error, Lab, cluster,
+    enclosure::{self, Entered, Inside},
+    faults,
+    progress::Progress,
+    story,
+};
+use std::{process::ExitCode, time::Instant};
+
+const NAME: &str = "test";
+
+/// One promise, kept or not.
+type Promise = (&'static str, fn(&Lab) -> Result<String, Error>);
+
+/// All of them: what leaves the cluster whole first, what breaks it last.
+const PROMISES: [Promise; 20] = [
+    ("both_instances_mount_the_target_of_their_own_zone", story::both_instances_are_ready),
+    ("metadata_is_asked_with_a_token", speaking::metadata_is_asked_with_a_token),
+    ("a_plain_deploy_is_enough", story::a_plain_deploy),
+    ("a_service_is_patched_once", story::patched_once),
+    ("a_task_on_each_instance_has_its_volume", story::a_task_on_each_instance),
+    ("files_are_shared", story::files_are_shared),
+    ("files_lie_where_the_layout_says", story::the_path_on_the_share),
+    ("files_outlive_tasks", story::files_outlive_tasks),
+    ("status_tells_people_and_programs", speaking::status_tells_people_and_programs),
+    ("patching_twice_changes_nothing", patching::patching_twice_changes_nothing),
+    ("fields_that_nobody_knows_are_kept", patching::fields_that_nobody_knows_are_kept),
+    ("a_follower_makes_no_reads_of_the_cluster", patching::a_follower_makes_no_reads_of_the_cluster),
+    ("a_restarted_agent_adopts_its_mount", adoption::a_restarted_agent_adopts_its_mount),
+    ("a_wrong_configuration_is_told_and_mended_without_a_restart", configuration::a_wrong_configuration),
+    ("a_foreign_mount_is_never_touched", foreign_mount::a_foreign_mount_is_never_touched),
+    ("files_outlive_a_reboot", story::files_outlive_a_reboot),
+    ("a_stall_is_told_in_time", faults::a_stall_is_told),
+    ("sigterm_ends_the_agent_within_a_second_whatever_the_share_does", restart::sigterm_during_a_stall),
+    ("a_lost_share_closes_the_gate_and_nothing_is_written_elsewhere", faults::a_lost_share_closes_the_gate),
+    ("the_share_comes_back_without_a_person", faults::the_share_comes_back),
+];
+
+fn main() -> ExitCode {
+    let progress = Progress::new();
+    let entered = enclosure::enter(NAME, false, &progress, || cluster::prepare(&progress).map(drop));
+    let outcome = match entered {
+        Ok(Entered::Done(code)) => return code,
+        Ok(Entered::Inside(inside)) => keep_promises(inside, &progress),
+        Err(error) => Err(error),
+    };
+    outcome.unwrap_or_else(|error| {
+        progress.plain(&format!("error: {error}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn keep_promises(inside: Inside, progress: &Progress) -> Result<ExitCode, Error> {
+    // Options are libtest's, as `cargo test` passes them to all tests.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str()));
+    let lab = Lab::start(&inside, progress)?;
+    let mut broken = Vec::new();
+    let mut kept = 0;
+    for (name, promise) in PROMISES.into_iter().filter(|(name, _)| is_wanted(name)) {
+        let begun = Instant::now();
+        match promise(&lab) {
+            Ok(_) => {
+                kept += 1;
+                progress.say(&format!("ok      {name} ({:.1} s)", begun.elapsed().as_secs_f64()));
+            }
+            Err(error) => {
+                let evidence = lab.evidence(name)?;
+                progress.say(&format!("BROKEN  {name}\n  {error}\n  logs:     {}", evidence.display()));
+                broken.push(name);
+                // Whatever a broken promise left cut off must not break the next one.
+                lab.share.resume()?;
+            }
+        }
+    }
+    progress.say(&format!("{kept} promises kept, {} broken {broken:?}", broken.len()));
+    // A filter that fits nothing has tested nothing.
+    inside.leave(u8::from(!broken.is_empty() || kept == 0), false)
+}
