@@ -216,6 +216,14 @@ async fn supervise(name: &str, folder: &Path) -> Result<ExitCode, Error> {
     let mut terminated = signal(SignalKind::terminate()).map_err(&io)?;
     host::write(&folder.join("supervisor.pid"), std::process::id().to_string())?;
     let namespace = network_namespace(name);
+    // The lock is of this folder, the name of the whole machine: another clone's lab must not lose its network to this one.
+    let others = host::sh(&format!("ip netns pids {namespace}")).unwrap_or_default();
+    if let Some(other) = others.lines().next() {
+        return Err(Error::Missing {
+            what: format!("a free network namespace `{namespace}`"),
+            help: format!("a lab of another folder is running in it, such as its process {other}; end that one first"),
+        });
+    }
     // A lab whose supervisor was killed too: its processes went with it, the name stayed.
     drop(host::sh(&format!("ip netns delete {namespace}")));
     host::sh(&format!("ip netns add {namespace}"))?;

@@ -135,7 +135,10 @@ impl Guest {
         let me = &self.identity;
         // A process namespace of its own: each process of the guest is one of the host, and all have to go with it.
         let machine = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "linux.uml"])
+            .args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"])
+            // At a reboot User-Mode Linux executes its own name again, still holding its tap, which it then can't open: under a
+            // name that isn't there it ends instead, and the lab starts it anew.
+            .args(["bash", "-c", "exec -a no-second-life \"$0\" \"$@\"", "linux.uml"])
             .arg(format!("ubd0={},{}", self.changes.display(), self.disk.display()))
             .args([
                 "root=/dev/ubda",
@@ -272,7 +275,7 @@ impl Guest {
         self.run(&format!("cat > {path} <<'END-OF-FILE'\n{content}\nEND-OF-FILE")).map(drop)
     }
 
-    /// Shuts the guest down by systemd, starts it again, and waits until that boot answers. Gives how long it took.
+    /// Reboots by `systemctl reboot` and waits until another boot answers. Gives how long it took.
     ///
     /// # Errors
     /// When the guest doesn't come back.
@@ -281,8 +284,7 @@ impl Guest {
         let boot = "cat /proc/sys/kernel/random/boot_id";
         let before = self.run(boot)?;
         // The connection ends before the command does, so its status means nothing.
-        // A power-off and a start by us: User-Mode Linux reboots by executing itself anew, with its old hold on the tap device.
-        self.try_run("systemctl poweroff", PATIENCE);
+        self.try_run("systemctl reboot", PATIENCE);
         self.forget_connection();
         let mut is_off = false;
         wait::until(progress, &format!("{} has rebooted", self.identity.name), BOOT, || {

@@ -298,7 +298,7 @@ pub fn files_outlive_a_reboot(lab: &Lab) -> Result<String, Error> {
         format!("mounted at {mounted}, first container at {first}"),
     )?;
     Ok(format!(
-        "instance-1 shut down by systemd and started again, back after {:.1} s\nmounted {:.1} s before the first container was started\nits process reads {PHOTO:?}",
+        "systemctl reboot of instance-1, back after {:.1} s\nmounted {:.1} s before the first container was started\nits process reads {PHOTO:?}",
         took.as_secs_f64(),
         first - mounted
     ))
