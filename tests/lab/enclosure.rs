@@ -221,7 +221,9 @@ async fn supervise(name: &str, folder: &Path) -> Result<ExitCode, Error> {
     if let Some(other) = others.lines().next() {
         return Err(Error::Missing {
             what: format!("a free network namespace `{namespace}`"),
-            help: format!("a lab of another folder is running in it, such as its process {other}; end that one first"),
+            help: format!(
+                "a lab of another folder is running in it, such as its process {other}; end that one first"
+            ),
         });
     }
     // A lab whose supervisor was killed too: its processes went with it, the name stayed.

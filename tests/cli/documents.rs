@@ -1,0 +1,74 @@
+//! The documents say what the code does.
+
+use crate::run;
+use std::path::{Path, PathBuf};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).unwrap()
+}
+
+/// All Rust sources below a folder, in one text.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_promise_names_a_test_that_exists() {
+    let mut all = String::new();
+    for folder in ["agent/src", "tests/promises", "tests/lab", "tests/cli"] {
+        sources(&repository().join(folder), &mut all);
+    }
+    let promises = read("docs/promises.md");
+    let rows = promises.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise"));
+    let mut names = 0;
+    for row in rows {
+        let kept_by = row.rsplit('|').nth(1).unwrap();
+        let tests: Vec<&str> = kept_by.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test keeps: {row}");
+        for test in tests {
+            let is_folder = test.starts_with("tests/") && repository().join(test).is_dir();
+            let is_test = all.contains(&format!("fn {test}(")) || all.contains(&format!("(\"{test}\","));
+            assert!(is_folder || is_test, "`{test}` is no test");
+            names += 1;
+        }
+    }
+    assert!(names > 30, "only {names} tests were found in docs/promises.md");
+}
+
+#[test]
+fn every_configuration_key_is_documented_and_no_other() {
+    let (stdout, _, code) = run("check-config --config nowhere.toml --format json", "");
+    assert_eq!(code, 0);
+    let keys: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&stdout).unwrap();
+    let page = read("docs/configuration.md");
+    let documented: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(documented, keys.keys().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_command_is_in_the_readme() {
+    let (help, _, _) = run("--help", "");
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let names = commands.lines().filter_map(|line| {
+        line.strip_prefix("  ")?.split_whitespace().next().filter(|_| !line.starts_with("   "))
+    });
+    let readme = read("README.md");
+    for name in names.filter(|name| *name != "help") {
+        assert!(readme.contains(&format!("`{name}`")), "README.md doesn't name `{name}`");
+    }
+}
