@@ -14,6 +14,10 @@ use crate::{
 };
 use std::time::Duration;
 
+/// The way out where something else is mounted.
+const UNMOUNT: &str =
+    "Once no container uses it, unmount it by `umount /volumes`, and the share is mounted by itself";
+
 /// Facts, each as last seen.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
@@ -119,20 +123,21 @@ impl Observed {
     pub fn why_foreign(&self, mounted: &MountEntry) -> Option<String> {
         let what = format!("{VOLUMES_ROOT} has {} ({}) mounted on it", mounted.source, mounted.fs_type);
         if mounted.fs_type != "nfs4" {
-            return Some(format!("{what}, which is not NFSv4"));
+            return Some(format!("{what}, which is not NFSv4. {UNMOUNT}"));
         }
         let target = self.target.as_ref()?;
         let address_is_right =
             mounted.server().is_some_and(|address| target.all_addresses.contains(&address));
         if !address_is_right || mounted.export() != Some(target.export.as_str()) {
             return Some(format!(
-                "{what}, which is not {}:{} of {}",
+                "{what}, which is not {}:{} of {}. {UNMOUNT}",
                 target.address, target.export, target.file_system
             ));
         }
         match &self.identity {
             Some(Identity::Other(other)) => Some(format!(
-                "{what}, but its marker {} says that it is `{other}`, not `{}`: a restored copy, perhaps",
+                "{what}, but its marker {} says that it is `{other}`, not `{}`: a restored copy, perhaps. If it is the right one, \
+                 remove the marker; if not, correct `file_system`",
                 identity::marker_path(),
                 target.file_system
             )),
@@ -242,23 +247,25 @@ mod tests {
         for (observed, reason) in [
             (
                 entry(|e| (e.fs_type, e.source) = ("tmpfs".to_owned(), "tmpfs".to_owned())),
-                "/volumes has tmpfs (tmpfs) mounted on it, which is not NFSv4",
+                "/volumes has tmpfs (tmpfs) mounted on it, which is not NFSv4. ",
             ),
             (
                 entry(|e| e.options = "addr=10.0.9.9".to_owned()),
-                "/volumes has 10.0.1.1:/ (nfs4) mounted on it, which is not 10.0.0.1:/ of fs-1",
+                "/volumes has 10.0.1.1:/ (nfs4) mounted on it, which is not 10.0.0.1:/ of fs-1. ",
             ),
             (
                 entry(|e| e.source = "10.0.1.1:/other".to_owned()),
-                "/volumes has 10.0.1.1:/other (nfs4) mounted on it, which is not 10.0.0.1:/ of fs-1",
+                "/volumes has 10.0.1.1:/other (nfs4) mounted on it, which is not 10.0.0.1:/ of fs-1. ",
             ),
             (
                 Observed { identity: Some(Identity::Other("fs-0".to_owned())), ..ready() },
-                "/volumes has 10.0.1.1:/ (nfs4) mounted on it, but its marker /volumes/.volumes-agent/file-system says that it is `fs-0`, not `fs-1`: a restored copy, perhaps",
+                "/volumes has 10.0.1.1:/ (nfs4) mounted on it, but its marker /volumes/.volumes-agent/file-system says that it is `fs-0`, not `fs-1`: a restored copy, perhaps. If it is the right one, remove the marker; if not, correct `file_system`",
             ),
         ] {
             assert_eq!(observed.seen(&config), Seen::Other);
-            assert_eq!(observed.why_foreign(observed.mounted.as_ref().unwrap()).as_deref(), Some(reason));
+            let told = observed.why_foreign(observed.mounted.as_ref().unwrap()).unwrap();
+            let way_out = if reason.ends_with(". ") { UNMOUNT } else { "" };
+            assert_eq!(told, format!("{reason}{way_out}"));
         }
     }
 

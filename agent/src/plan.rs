@@ -2,6 +2,7 @@
 
 use crate::{
     config::Config,
+    identity::Identity,
     mount_state::{MountState, Seen},
     observed::Observed,
 };
@@ -75,8 +76,10 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
     if observed.target.is_some() && observed.guard.is_some() && seen == Seen::Nothing {
         actions.push(Action::Mount);
     }
-    if observed.mounted.is_some() && observed.target.is_some() && seen != Seen::Other {
-        if observed.identity.is_none() {
+    // A marker that names another file system is read again: an operator may have removed it.
+    let is_copy = matches!(observed.identity, Some(Identity::Other(_)));
+    if observed.mounted.is_some() && observed.target.is_some() && (seen != Seen::Other || is_copy) {
+        if observed.identity.is_none() || is_copy {
             actions.push(Action::Identify);
         }
         actions.push(Action::Probe);
@@ -100,7 +103,7 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{guard::Guard, identity::Identity, imds::Instance};
+    use crate::{guard::Guard, imds::Instance};
 
     fn booted() -> Observed {
         Observed {
@@ -153,6 +156,12 @@ mod tests {
         observed.mounted.as_mut().unwrap().fs_type = "tmpfs".to_owned();
         observed.state = MountState::Foreign;
         assert_eq!(planned(&observed), []);
+    }
+
+    #[test]
+    fn a_copy_is_looked_at_again() {
+        let copy = Observed { identity: Some(Identity::Other("fs-0".to_owned())), ..mounted() };
+        assert_eq!(planned(&copy), [Action::Identify, Action::Probe]);
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn pace(action: Action) -> Pace {
         Action::SetGuard => seconds(5, 60, 0),
         Action::FindTarget => seconds(1, 60, 60),
         Action::Mount => seconds(1, 30, 1),
-        Action::Identify => seconds(1, 10, 0),
+        Action::Identify => seconds(1, 10, 5),
         Action::Probe => seconds(1, 5, 5),
         Action::SetGate { .. } => seconds(1, 30, 0),
         Action::Lead => seconds(5, 60, 10),
@@ -375,6 +375,8 @@ impl Agent {
                     Err(crate::efs::EfsError::Aws(error)) => {
                         self.heard(Err(error)).map_err(crate::efs::EfsError::Aws)
                     }
+                    // A plain server is found without asking AWS.
+                    Ok(target) if target.zone.is_none() => Ok(target),
                     other => {
                         drop(self.heard(Ok(())));
                         other

@@ -38,10 +38,8 @@ impl Agent {
             MountState::Foreign => {
                 let why =
                     self.observed.mounted.as_ref().and_then(|mounted| self.observed.why_foreign(mounted));
-                format!(
-                    "{}; it is left alone: once no container uses it, unmount it by `umount {VOLUMES_ROOT}`, and the share is mounted by itself",
-                    why.unwrap_or_else(|| format!("{VOLUMES_ROOT} has something else mounted on it"))
-                )
+                let why = why.unwrap_or_else(|| format!("{VOLUMES_ROOT} has something else mounted on it"));
+                format!("{why}. It is left alone")
             }
             MountState::Lost if self.observed.mounted.is_some() => {
                 format!(
