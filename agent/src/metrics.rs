@@ -89,7 +89,7 @@ impl Collector for Page {
         let version = VersionLabel { version: health.version.clone() };
         family(
             to,
-            ("build", "The agent's version", MetricType::Gauge),
+            ("build_info", "The agent's version", MetricType::Gauge),
             std::iter::once((version, ConstGauge::new(1i64))),
         )?;
         let states = MountState::ALL.into_iter().map(|state| {

@@ -2,6 +2,7 @@
 
 use crate::{
     commands::configuration::ConfigurationArgs,
+    config::Config,
     diagnostics::{Exit, Failure},
     loopback,
     mount_state::MountState,
@@ -33,9 +34,17 @@ pub struct WaitArgs {
 /// Returns `Done` once the share is ready; `Refused` when time is up and ECS knows that it isn't.
 ///
 /// # Errors
-/// Wrong configuration.
+/// The runtime can't be started.
 pub fn run(args: &WaitArgs) -> Result<Exit, Failure> {
-    let url = format!("http://{}/healthz", args.configuration.config()?.listen);
+    // With a wrong configuration the daemon stays up at the default address, and an instance must not start tasks too soon for it.
+    let listen = args.configuration.config().map_or_else(
+        |failure| {
+            drop(writeln!(std::io::stderr(), "{failure}"));
+            Config::default().listen
+        },
+        |config| config.listen,
+    );
+    let url = format!("http://{listen}/healthz");
     let begun = Instant::now();
     let timeout = Duration::from_secs(args.timeout);
     let look = async {
