@@ -12,10 +12,13 @@ use crate::{
 use serde_json::Value;
 use std::{
     fs::File,
-    io::Write,
+    io::{Read, Seek, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -184,48 +187,55 @@ impl Guest {
 
     /// Runs a shell command as root; a status other than 0 is an answer like any other.
     pub fn try_run(&self, command: &str, patience: Duration) -> Output {
-        let socket = format!("{}/ssh-{}", place::MEMORY, self.identity.name);
-        let output = Command::new("timeout")
-            .args(["--signal=KILL", &format!("{:.1}", patience.as_secs_f64()), "ssh", "-i"])
-            .arg(&self.key)
-            .args([
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-            ])
-            .args([
-                "-o",
-                "LogLevel=ERROR",
-                "-o",
-                "ConnectTimeout=2",
-                "-o",
-                "ControlMaster=auto",
-                "-o",
-                "ControlPersist=yes",
-            ])
-            .args([
-                "-F",
-                "none",
-                "-o",
-                &format!("ControlPath={socket}"),
-                &format!("root@{}", self.identity.address),
-                command,
-            ])
-            .stdin(Stdio::null())
-            .output();
-        match output {
-            Ok(output) => Output {
-                code: output.status.code().unwrap_or(124),
-                stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-                stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            },
-            Err(error) => {
-                Output { code: 255, stdout: String::new(), stderr: format!("ssh can't be started: {error}") }
+        let failed = |error: std::io::Error| Output {
+            code: 255,
+            stdout: String::new(),
+            stderr: format!("ssh can't be started: {error}"),
+        };
+        // Files, not pipes: ssh hands its outputs to the shared connection, which keeps a pipe open after a guest's death for ever.
+        let (stdout, stderr) = match (scratch(), scratch()) {
+            (Ok(stdout), Ok(stderr)) => (stdout, stderr),
+            (Err(error), _) | (_, Err(error)) => return failed(error),
+        };
+        let status =
+            stdout.try_clone().and_then(|out| Ok((out, stderr.try_clone()?))).and_then(|(out, err)| {
+                self.ssh(command, patience).stdin(Stdio::null()).stdout(out).stderr(err).status()
+            });
+        match status {
+            Ok(status) => {
+                if status.code().is_none() {
+                    // It took too long, so the connection may be to a guest that is gone.
+                    self.forget_connection();
+                }
+                Output {
+                    code: status.code().unwrap_or(124),
+                    stdout: written(stdout),
+                    stderr: written(stderr),
+                }
             }
+            Err(error) => failed(error),
         }
+    }
+
+    fn ssh(&self, command: &str, patience: Duration) -> Command {
+        let socket = format!("{}/ssh-{}", place::MEMORY, self.identity.name);
+        let mut ssh = Command::new("timeout");
+        ssh.args(["--signal=KILL", &format!("{:.1}", patience.as_secs_f64()), "ssh", "-F", "none", "-i"])
+            .arg(&self.key);
+        for option in [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "ConnectTimeout=2",
+            "ControlMaster=auto",
+            "ControlPersist=yes",
+            &format!("ControlPath={socket}"),
+        ] {
+            ssh.args(["-o", option]);
+        }
+        ssh.arg(format!("root@{}", self.identity.address)).arg(command);
+        ssh
     }
 
     /// Runs a shell command as root and gives its standard output.
@@ -345,6 +355,14 @@ impl Guest {
             ("processes", "ps -eo pid,ppid,stat,wchan:30,etimes,args"),
             ("kernel", "dmesg"),
         ];
+        if self.try_run("true", Duration::from_secs(8)).code != 0 {
+            let text = format!(
+                "{} does not answer; its console is {}\n",
+                self.identity.name,
+                self.console.display()
+            );
+            return host::write(&folder.join(format!("{}.silent", self.identity.name)), text);
+        }
         for (name, command) in commands {
             let output = self.try_run(command, Duration::from_secs(8));
             let text = format!("$ {command}\n{}{}\n(status {})\n", output.stdout, output.stderr, output.code);
@@ -371,5 +389,23 @@ impl Guest {
         );
         drop(std::fs::remove_file(&socket));
         drop(std::io::stdout().flush());
+    }
+}
+
+/// A file of no name in the lab's memory.
+fn scratch() -> std::io::Result<File> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let path = format!("{}/output-{}", place::MEMORY, COUNT.fetch_add(1, Ordering::Relaxed));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// All that was written to a [`scratch`] file; what can't be read is said there.
+fn written(mut file: File) -> String {
+    let mut bytes = Vec::new();
+    match file.rewind().and_then(|()| file.read_to_end(&mut bytes)) {
+        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => format!("(can't be read: {error})"),
     }
 }
