@@ -94,7 +94,8 @@ impl AwsError {
             return Self::not_answered(call, error);
         };
         let code = service.code().unwrap_or("no error code").to_owned();
-        let cause = service.message().unwrap_or("no message").to_owned();
+        // The sentence goes on after it.
+        let cause = service.message().unwrap_or("no message").trim_end_matches('.').to_owned();
         match code.as_str() {
             "AccessDeniedException"
             | "AccessDenied"

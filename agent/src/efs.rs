@@ -75,7 +75,9 @@ impl EfsError {
             Self::SeveralTagged { .. } => {
                 "name the right one by `file_system` in the configuration file (flag --file-system)".to_owned()
             }
-            Self::NotAvailable { .. } => "check the file system's id and region".to_owned(),
+            Self::NotAvailable { .. } | Self::Aws(AwsError::Refused { .. }) => {
+                "check the file system's id and region".to_owned()
+            }
             Self::NoMountTarget { id, .. } => format!("create a mount target of {id} in each zone of the cluster"),
             Self::Aws(error) if error.is_denied() => {
                 "give the instance's role elasticfilesystem:DescribeFileSystems and elasticfilesystem:DescribeMountTargets"
