@@ -1,8 +1,8 @@
 //! The command line: subcommands and flags. No work is done here.
 
 use crate::commands::{
-    check_config::CheckConfigArgs, config::ConfigArgs, patch::PatchArgs, plan::PlanArgs, run::RunArgs,
-    status::StatusArgs, wait::WaitArgs,
+    check_config::CheckConfigArgs, config::ConfigArgs, explain_service::ExplainServiceArgs, patch::PatchArgs,
+    plan::PlanArgs, run::RunArgs, status::StatusArgs, wait::WaitArgs,
 };
 use clap::{Parser, Subcommand};
 
@@ -34,6 +34,8 @@ pub enum Command {
     Wait(WaitArgs),
     /// What the daemon on this instance knows: ready (0), not ready (1), no daemon (3).
     Status(StatusArgs),
+    /// Why an ECS service is or is not patched, step by step, from ECS itself: nothing left to do (0), something (1).
+    ExplainService(ExplainServiceArgs),
     /// Check the configuration and print it with where each value came from; wrong (78).
     CheckConfig(CheckConfigArgs),
     /// Calls on the share, for the daemon.

@@ -3,8 +3,11 @@
 pub mod check_config;
 pub mod config;
 pub mod configuration;
+pub mod dry_run;
+pub mod explain_service;
 pub mod files;
 pub mod guard;
+pub mod look;
 pub mod patch;
 pub mod plan;
 pub mod run;
@@ -40,6 +43,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Guard => guard::run(),
         Command::Wait(args) => wait::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::ExplainService(args) => explain_service::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::ShareWorker { parent } => share_worker::serve(parent)
             .map(|()| Exit::Done)

@@ -3,12 +3,17 @@
 //! Task definitions travel as raw JSON, taken from and put into the SDK's requests by interceptors: a typed copy forgets every
 //! field that is newer than the SDK.
 
-use crate::aws::AwsError;
+use crate::{
+    aws::AwsError,
+    pace::Bucket,
+    service::{Deployment, Instances, Rollout, Service, StoppedTask},
+};
 use aws_config::SdkConfig;
 use aws_sdk_ecs::{
     Client,
     types::{
-        Attribute, DeploymentControllerType, DeploymentRolloutState, SchedulingStrategy, TaskDefinitionField,
+        Attribute, ContainerInstanceStatus, DeploymentControllerType, DeploymentRolloutState, DesiredStatus,
+        LaunchType, PlacementConstraintType, SchedulingStrategy, TaskDefinitionField,
     },
 };
 use aws_smithy_runtime_api::{
@@ -29,38 +34,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub const GATE_ATTRIBUTE: &str = "convox.volumes";
 /// Most services that DescribeServices takes (API reference).
 const DESCRIBE_SERVICES_MOST: usize = 10;
+/// Most container instances that DescribeContainerInstances takes (API reference).
+const DESCRIBE_MOST: usize = 100;
 /// Most that ListServices gives in a page (API reference); its default is 10.
 const LIST_SERVICES_MOST: i32 = 100;
-
-/// One service, as far as patching needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// Its ARN.
-    pub arn: String,
-    /// Its name.
-    pub name: String,
-    /// The full ARN of the revision that the PRIMARY deployment names.
-    pub task_definition: String,
-    /// A daemon service runs one task an instance, and ECS stops it where its constraint stops matching.
-    pub is_daemon: bool,
-    /// Why ECS would not update it by a rolling deployment, if it would not.
-    pub not_rolling: Option<String>,
-    /// How the PRIMARY deployment goes: `IN_PROGRESS`, `COMPLETED`, `FAILED`.
-    pub rollout: Option<String>,
-    /// Whether a deployment failed: the PRIMARY may be ECS's rollback.
-    pub has_failed_deployment: bool,
-}
 
 /// ECS, as one cluster's patcher and one instance's gate use it.
 #[derive(Debug, Clone)]
 pub struct Ecs {
     client: Client,
+    pace: Arc<Buckets>,
+}
+
+/// Half of each documented bucket; of the bottleneck, RegisterTaskDefinition, without its burst.
+#[derive(Debug)]
+struct Buckets {
+    task_definition_read: Bucket,
+    task_definition_modify: Bucket,
+    service_read: Bucket,
+    service_modify: Bucket,
+    cluster_resource_read: Bucket,
 }
 
 impl Ecs {
     /// A client.
     pub fn new(sdk: &SdkConfig) -> Self {
-        Self { client: Client::new(sdk) }
+        let pace = Buckets {
+            task_definition_read: Bucket::new(25.0, 10.0),
+            task_definition_modify: Bucket::new(1.0, 0.5),
+            service_read: Bucket::new(50.0, 10.0),
+            service_modify: Bucket::new(5.0, 2.5),
+            cluster_resource_read: Bucket::new(50.0, 10.0),
+        };
+        Self { client: Client::new(sdk), pace: Arc::new(pace) }
     }
 
     /// Sets the instance's attribute to `ready` or `not-ready`.
@@ -105,6 +111,7 @@ impl Ecs {
             .into_paginator()
             .items()
             .send();
+        self.pace.service_read.take().await;
         while let Some(arn) = pages.next().await {
             arns.push(arn.map_err(|error| AwsError::of("ecs:ListServices", &error))?);
         }
@@ -124,6 +131,7 @@ impl Ecs {
     }
 
     async fn describe(&self, cluster: &str, arns: &[String]) -> Result<Vec<Service>, AwsError> {
+        self.pace.service_read.take().await;
         let answer = self
             .client
             .describe_services()
@@ -136,6 +144,81 @@ impl Ecs {
         Ok(answer.services().iter().filter(|s| s.status() == Some("ACTIVE")).filter_map(service).collect())
     }
 
+    /// The instances of the cluster that tasks can be placed on.
+    ///
+    /// # Errors
+    /// [`AwsError`]
+    pub async fn instances(&self, cluster: &str) -> Result<Instances, AwsError> {
+        let mut arns = Vec::new();
+        let list = self.client.list_container_instances().cluster(cluster);
+        let mut pages = list.status(ContainerInstanceStatus::Active).into_paginator().items().send();
+        self.pace.cluster_resource_read.take().await;
+        while let Some(arn) = pages.next().await {
+            arns.push(arn.map_err(|error| AwsError::of("ecs:ListContainerInstances", &error))?);
+        }
+        let mut instances = Instances::default();
+        for arns in arns.chunks(DESCRIBE_MOST) {
+            self.pace.cluster_resource_read.take().await;
+            let answer = self
+                .client
+                .describe_container_instances()
+                .cluster(cluster)
+                .set_container_instances(Some(arns.to_vec()))
+                .send()
+                .await
+                .map_err(|error| AwsError::of("ecs:DescribeContainerInstances", &error))?;
+            for instance in answer.container_instances().iter().filter(|instance| instance.agent_connected())
+            {
+                let gate = instance.attributes().iter().find(|a| a.name() == GATE_ATTRIBUTE);
+                match gate.map(Attribute::value) {
+                    None => {}
+                    Some(Some("ready")) => instances.ready += 1,
+                    Some(_) => instances.not_ready += 1,
+                }
+            }
+        }
+        Ok(instances)
+    }
+
+    /// The tasks of a service that ran, or should have run, a revision and have stopped, as far as ECS remembers them (an hour).
+    ///
+    /// # Errors
+    /// [`AwsError`]
+    pub async fn stopped_tasks(
+        &self,
+        cluster: &str,
+        service: &str,
+        task_definition: &str,
+    ) -> Result<Vec<StoppedTask>, AwsError> {
+        let list = self.client.list_tasks().cluster(cluster).service_name(service);
+        self.pace.cluster_resource_read.take().await;
+        let answer = list
+            .desired_status(DesiredStatus::Stopped)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("ecs:ListTasks", &error))?;
+        if answer.task_arns().is_empty() {
+            return Ok(Vec::new());
+        }
+        self.pace.cluster_resource_read.take().await;
+        let answer = self
+            .client
+            .describe_tasks()
+            .cluster(cluster)
+            .set_tasks(Some(answer.task_arns().to_vec()))
+            .send()
+            .await
+            .map_err(|error| AwsError::of("ecs:DescribeTasks", &error))?;
+        let of_revision =
+            |task: &&aws_sdk_ecs::types::Task| task.task_definition_arn() == Some(task_definition);
+        let told = |task: &aws_sdk_ecs::types::Task| {
+            let containers = task.containers().iter().filter_map(|container| container.reason());
+            let reasons = containers.chain(task.stopped_reason()).map(str::to_owned);
+            StoppedTask { reasons: reasons.collect() }
+        };
+        Ok(answer.tasks().iter().filter(of_revision).map(told).collect())
+    }
+
     /// DescribeTaskDefinition's answer, raw, tags included. `name` is an ARN, or a family for its latest active revision.
     ///
     /// # Errors
@@ -143,6 +226,7 @@ impl Ecs {
     pub async fn task_definition(&self, name: &str) -> Result<Value, AwsError> {
         const CALL: &str = "ecs:DescribeTaskDefinition";
         let body = RawAnswer::default();
+        self.pace.task_definition_read.take().await;
         self.client
             .describe_task_definition()
             .task_definition(name)
@@ -153,6 +237,16 @@ impl Ecs {
             .await
             .map_err(|error| AwsError::of(CALL, &error))?;
         body.json(CALL)
+    }
+
+    /// Waits until a revision may be registered: asked before the lock is confirmed, so that nothing waits after that.
+    pub async fn may_register(&self) {
+        self.pace.task_definition_modify.take().await;
+    }
+
+    /// Waits until a service may be updated, as [`Ecs::may_register`].
+    pub async fn may_update(&self) {
+        self.pace.service_modify.take().await;
     }
 
     /// Registers a document as it is, and returns ECS's answer, raw.
@@ -197,12 +291,9 @@ impl Ecs {
 }
 
 fn service(answer: &aws_sdk_ecs::types::Service) -> Option<Service> {
-    let primary = answer.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
     let controller = answer.deployment_controller().map(|controller| controller.r#type().clone());
-    let strategy = answer
-        .deployment_configuration()
-        .and_then(|configuration| configuration.strategy())
-        .map(|strategy| strategy.as_str().to_owned());
+    let configuration = answer.deployment_configuration();
+    let strategy = configuration.and_then(|c| c.strategy()).map(|strategy| strategy.as_str().to_owned());
     let not_rolling = match (controller, strategy) {
         (Some(other), _) if other != DeploymentControllerType::Ecs => {
             Some(format!("its deployment controller is {}", other.as_str()))
@@ -212,23 +303,58 @@ fn service(answer: &aws_sdk_ecs::types::Service) -> Option<Service> {
         }
         _ => None,
     };
+    let provider = answer.capacity_provider_strategy().iter().map(|item| item.capacity_provider());
+    let fargate =
+        provider.chain(answer.launch_type().map(LaunchType::as_str)).find(|name| name.starts_with("FARGATE"));
+    let constraints = answer.placement_constraints().iter();
+    let spread = |kind: &PlacementConstraintType| *kind == PlacementConstraintType::DistinctInstance;
+    let mut deployments: Vec<Deployment> = answer.deployments().iter().filter_map(deployment).collect();
+    if !deployments.iter().any(|deployment| deployment.is_primary) {
+        // Under CODE_DEPLOY and EXTERNAL there are task sets instead.
+        let sets = answer.task_sets().iter();
+        let primary =
+            sets.filter(|set| set.status() == Some("PRIMARY")).find_map(|set| set.task_definition());
+        deployments.push(Deployment {
+            is_primary: true,
+            task_definition: primary.or(answer.task_definition())?.to_owned(),
+            running: count(answer.running_count()),
+            desired: count(answer.desired_count()),
+            ..Deployment::default()
+        });
+    }
     Some(Service {
         arn: answer.service_arn()?.to_owned(),
         name: answer.service_name()?.to_owned(),
-        task_definition: primary
-            .and_then(|deployment| deployment.task_definition())
-            .or(answer.task_definition())?
-            .to_owned(),
         is_daemon: answer.scheduling_strategy() == Some(&SchedulingStrategy::Daemon),
         not_rolling,
-        rollout: primary
-            .and_then(|deployment| deployment.rollout_state())
-            .map(|state| state.as_str().to_owned()),
-        has_failed_deployment: answer
-            .deployments()
-            .iter()
-            .any(|deployment| deployment.rollout_state() == Some(&DeploymentRolloutState::Failed)),
+        not_on_instances: fargate.map(str::to_owned),
+        one_task_an_instance: constraints.filter_map(|c| c.r#type()).any(spread),
+        desired: count(answer.desired_count()),
+        minimum_healthy_percent: configuration.and_then(|c| c.minimum_healthy_percent()).map_or(100, count),
+        deployments,
     })
+}
+
+fn deployment(answer: &aws_sdk_ecs::types::Deployment) -> Option<Deployment> {
+    Some(Deployment {
+        id: answer.id().unwrap_or_default().to_owned(),
+        is_primary: answer.status() == Some("PRIMARY"),
+        task_definition: answer.task_definition()?.to_owned(),
+        rollout: match answer.rollout_state() {
+            Some(DeploymentRolloutState::InProgress) => Rollout::InProgress,
+            Some(DeploymentRolloutState::Completed) => Rollout::Completed,
+            Some(DeploymentRolloutState::Failed) => Rollout::Failed,
+            _ => Rollout::Unknown,
+        },
+        reason: answer.rollout_state_reason().unwrap_or_default().to_owned(),
+        running: count(answer.running_count()),
+        desired: count(answer.desired_count()),
+        failed: count(answer.failed_tasks()),
+    })
+}
+
+fn count(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or_default()
 }
 
 /// Keeps the body of an answer as it came.

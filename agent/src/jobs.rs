@@ -172,7 +172,7 @@ impl Jobs {
     ) -> tokio::task::AbortHandle {
         self.spawn(async move {
             let ecs = Ecs::new(sdk(&cell, &region).await);
-            Done::Round(Box::new(round.run(&ecs, &lock).await))
+            Done::Round(Box::new(round.run(&ecs, Some(&lock)).await))
         })
     }
 }

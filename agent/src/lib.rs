@@ -9,6 +9,7 @@
 //! | [`labels`], [`labelling`] | how a task definition carries declarations |
 //! | [`layout`], [`deploy`] | where each volume lives, or why it can't |
 //! | [`patch`] | what a task definition with its volumes looks like, and whether two are the same |
+//! | [`service`], [`reading`], [`history`], [`rollout`] | what a service and its revision are to the agent, and what comes next |
 //! | [`config`] | what the configuration means |
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
 //! | [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
@@ -19,8 +20,8 @@
 //! |---|---|
 //! | [`mountinfo`], [`mount`], [`guard`] | the kernel: what is mounted, mount(2), the immutable flag |
 //! | [`share_worker`] | child processes, for all calls on the share |
-//! | [`share`], [`identity`], [`directories`], [`leader`] | the share, from inside such a child |
-//! | [`aws`], [`ecs`], [`efs`], [`imds`] | AWS |
+//! | [`share`], [`identity`], [`directories`], [`leader`], [`histories`] | the share, from inside such a child |
+//! | [`aws`], [`ecs`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
 //! | [`memory`] | the instance's own disk |
 //! | [`health`], [`systemd`] | operators |
@@ -42,6 +43,8 @@ pub mod ecs_agent;
 pub mod efs;
 pub mod guard;
 pub mod health;
+pub mod histories;
+pub mod history;
 pub mod identity;
 pub mod imds;
 pub mod jobs;
@@ -57,12 +60,16 @@ pub mod mount_state;
 pub mod mountinfo;
 pub mod names;
 pub mod observed;
+pub mod pace;
 pub mod patch;
 pub mod patch_round;
 pub mod plan;
+pub mod reading;
 pub mod reconcile;
 pub mod report;
+pub mod rollout;
 pub mod schedule;
+pub mod service;
 pub mod share;
 pub mod share_worker;
 pub mod systemd;

@@ -11,7 +11,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// The page.
 ///
@@ -42,6 +42,11 @@ struct TransitionLabel {
 struct ActionLabel {
     action: String,
     result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -139,6 +144,36 @@ impl Collector for Page {
                 to,
                 ("services", "Services of the cluster in the last round, by outcome", MetricType::Gauge),
                 outcomes,
+            )?;
+        }
+        if patching.role == Role::Leader {
+            let without =
+                patching.services.iter().filter(|service| service.tasks_without_volumes > 0).count();
+            gauge(
+                to,
+                "services_without_volumes",
+                "Services whose tasks run without the volumes that they declare",
+                f64::from(u32::try_from(without).unwrap_or(u32::MAX)),
+            )?;
+            let mut reasons: BTreeMap<&str, u32> = BTreeMap::new();
+            for service in &patching.services {
+                if service.outcome != Outcome::Patched
+                    && let Some(code) = &service.code
+                {
+                    *reasons.entry(code).or_default() += 1;
+                }
+            }
+            let reasons = reasons.into_iter().map(|(reason, count)| {
+                (ReasonLabel { reason: reason.to_owned() }, ConstGauge::new(f64::from(count)))
+            });
+            family(
+                to,
+                (
+                    "services_not_patched",
+                    "Services that are refused, left alone or wait, by reason",
+                    MetricType::Gauge,
+                ),
+                reasons,
             )?;
         }
         counter(to, "task_definitions_registered", "Patched revisions registered", counters.registered)?;

@@ -75,7 +75,7 @@ pub enum Outcome {
 }
 
 /// A patched document.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patched {
     /// Ready to register.
     pub document: Value,
@@ -151,6 +151,21 @@ fn findings(refusals: &[Finding]) -> String {
 }
 
 impl PatchError {
+    /// The code, stable for ever.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotATaskDefinition(_) => "not-a-task-definition",
+            Self::Label(_) => "malformed-label",
+            Self::Refused { refusals, .. } => refusals.first().map_or("refused", |finding| finding.code),
+            Self::NoInstances(_) => "no-instances",
+            Self::TargetTaken { .. } => "target-taken",
+            Self::TooLarge { .. } => "too-large",
+            Self::TooManyContainers(_) => "too-many-containers",
+            Self::TooManyConstraints(_) => "too-many-constraints",
+            Self::Undo(_) => "malformed-undo",
+        }
+    }
+
     /// What to do next.
     pub fn help(&self) -> String {
         match self {
@@ -296,7 +311,16 @@ pub fn patch_with(
     Ok(Outcome::Patched(Box::new(Patched { document: patched, volumes: needed, warnings, fingerprint })))
 }
 
-fn first_label(document: &Value, label: &str) -> Option<String> {
+/// The paths of the instances that a document's own volumes of ours bind.
+pub fn our_sources(document: &Value) -> Vec<String> {
+    let volumes = document.get("volumes").and_then(Value::as_array).into_iter().flatten();
+    let ours =
+        volumes.filter(|v| v.get("name").and_then(Value::as_str).is_some_and(|n| n.starts_with(PREFIX)));
+    ours.filter_map(|volume| volume.pointer("/host/sourcePath")?.as_str().map(str::to_owned)).collect()
+}
+
+/// The value of a label, of the first container that has it.
+pub fn first_label(document: &Value, label: &str) -> Option<String> {
     containers(document)
         .filter_map(|container| container.get("dockerLabels")?.get(label)?.as_str())
         .next()

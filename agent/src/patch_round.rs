@@ -1,39 +1,62 @@
 //! One look of the leader at its cluster: every service whose task definition declares volumes ends on a revision that mounts
-//! them. Level-triggered: a round that was cut off anywhere is finished by the next one.
+//! them. Level-triggered: a round that was cut off anywhere is finished by the next one. What is done is decided by [`rollout`]; here
+//! it is asked for and done.
+//!
+//! Without the lock a round looks only: `explain-service` and `run --dry-run` take the same way up to the first change.
 
 use crate::{
     aws::AwsError,
     directories::{EnsureRequest, Ensured},
-    ecs::{Ecs, Service},
+    ecs::Ecs,
+    history::{Dropped, Histories, History, Moved},
     names::Rack,
-    patch::{self, PatchSettings, Patched},
+    patch::{self, Needed},
+    reading::{Reader, Reading, Unpatched, Verdict},
     report::{Outcome, ServiceReport, timestamp},
+    rollout::{self, Facts, Latest, Next},
+    service::{Instances, Service},
     share_worker::{Request, Worker, WorkerError},
 };
 use nix::time::{ClockId, clock_gettime};
-use serde_json::Value;
 use std::{
     collections::{HashMap, HashSet},
-    time::{Duration, SystemTime},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::Mutex;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// For a write through the lock's descriptor.
 const CONFIRM_DEADLINE: Duration = Duration::from_secs(3);
 /// A confirmation older than this, on a clock that counts suspension, is none: the lock may be another's by now.
 const CONFIRMATION_LASTS: Duration = Duration::from_secs(3);
-/// For making directories.
+/// For making directories, and for records.
 const SHARE_DEADLINE: Duration = Duration::from_secs(10);
-/// RegisterTaskDefinition refills at one a second for the whole account; half of it is ours.
-const REGISTER_PACE: Duration = Duration::from_secs(2);
+/// Between two tries of what AWS refused for one service; doubled each time.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+/// Its longest.
+const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(3600);
 
-/// What the leader knows from earlier rounds of its term. Revisions never change, so a verdict on one holds.
+/// What the leader knows from earlier rounds of its term.
 #[derive(Debug, Default)]
 pub struct Memory {
-    verdicts: HashMap<(String, bool), (Outcome, Option<String>)>,
+    /// By revision, and whether it is for a daemon. Revisions never change.
+    readings: HashMap<(String, bool), Arc<Reading>>,
     ensured: HashSet<String>,
-    said: HashSet<String>,
+    histories: Option<Histories>,
+    /// What AWS refused, by service.
+    refused: HashMap<String, RefusedByAws>,
+    /// What was said of each service last: its outcome, the reason's code, and whether tasks run without volumes.
+    said: HashMap<String, (Outcome, Option<&'static str>, bool)>,
+}
+
+#[derive(Debug, Clone)]
+struct RefusedByAws {
+    /// The PRIMARY deployment and revision that it was about: another one is tried at once.
+    about: (String, String),
+    verdict: Verdict,
+    until: Instant,
+    times: u32,
 }
 
 /// What a round works with.
@@ -47,6 +70,10 @@ pub struct Round {
     pub host_paths: Vec<String>,
     /// The leader's instance id, for records.
     pub instance: String,
+    /// The name of the cluster's record on the share; none where the share can't be read.
+    pub record: Option<String>,
+    /// One service alone, by name or ARN, and step by step.
+    pub only: Option<String>,
     /// From the round before.
     pub memory: Memory,
 }
@@ -64,6 +91,8 @@ pub struct RoundResult {
     pub updated: u64,
     /// Whether AWS answered the last call.
     pub aws_reached: Option<bool>,
+    /// The steps, where one service was asked for.
+    pub steps: Vec<String>,
     /// For the next round.
     pub memory: Memory,
 }
@@ -98,112 +127,337 @@ impl RoundError {
     pub fn is_lost_lock(&self) -> bool {
         matches!(self, Self::LostLock(_))
     }
+
+    /// What is about one service alone, as its verdict: what AWS won't do for this service it may do for others.
+    fn of_one_service(&self) -> Option<Verdict> {
+        let Self::Aws(error) = self else { return None };
+        match error {
+            AwsError::Refused { cause, .. } if cause.contains("active deployments exist") => {
+                Some(Verdict::because(Outcome::Waiting, "too-many-deployments", error.to_string()))
+            }
+            AwsError::Refused { .. } | AwsError::Garbled { .. } => {
+                Some(Verdict::refused("refused-by-aws", error.to_string()))
+            }
+            AwsError::Denied { cause, .. } if cause.contains("iam:PassRole") => Some(Verdict::refused(
+                "pass-role",
+                format!("{error}. Allow iam:PassRole on that role, or patch in the pipeline"),
+            )),
+            AwsError::Denied { .. } | AwsError::Throttled { .. } | AwsError::Unreachable { .. } => None,
+        }
+    }
 }
 
-/// A proof that the lock was held a moment ago.
+/// A proof that the lock was held, and patching not paused, a moment ago.
 #[derive(Debug, Clone, Copy)]
 struct Confirmation(Duration);
 
 impl Round {
-    /// Goes over all services once.
-    pub async fn run(self, ecs: &Ecs, lock: &Mutex<Worker>) -> RoundResult {
-        let mut running = Running { round: self, ecs, lock, services: Vec::new(), registered: 0, updated: 0 };
+    /// Goes over all services once. Without a lock nothing is changed.
+    pub async fn run(self, ecs: &Ecs, lock: Option<&Mutex<Worker>>) -> RoundResult {
+        let mut running = Running {
+            round: self,
+            ecs,
+            lock,
+            instances: None,
+            services: Vec::new(),
+            steps: Vec::new(),
+            registered: 0,
+            updated: 0,
+        };
         let error = running.all().await.err();
         let aws_reached = match &error {
             None => Some(true),
             Some(RoundError::Aws(error)) => Some(error.reached()),
             Some(_) => None,
         };
-        let Running { round, services, registered, updated, .. } = running;
-        RoundResult { services, error, registered, updated, aws_reached, memory: round.memory }
+        let Running { round, services, steps, registered, updated, .. } = running;
+        RoundResult { services, error, registered, updated, aws_reached, steps, memory: round.memory }
     }
 }
 
 struct Running<'a> {
     round: Round,
     ecs: &'a Ecs,
-    lock: &'a Mutex<Worker>,
+    lock: Option<&'a Mutex<Worker>>,
+    /// Asked for once a round, and only if somebody needs it.
+    instances: Option<Instances>,
     services: Vec<ServiceReport>,
+    steps: Vec<String>,
     registered: u64,
     updated: u64,
 }
 
-type Verdict = (Outcome, Option<String>);
-
 impl Running<'_> {
     async fn all(&mut self) -> Result<(), RoundError> {
-        let paused = self.lock.lock().await.ask_within(&Request::Paused, SHARE_DEADLINE).await;
-        if paused.map_err(RoundError::Share)? {
-            return Err(RoundError::Paused);
+        if self.lock.is_some() {
+            self.not_paused().await?;
         }
-        let services = self.ecs.services(&self.round.cluster).await?;
-        for service in services {
-            let (outcome, reason, task_definition) = self.one(&service).await?;
-            if outcome == Outcome::Refused {
-                let reason = reason.as_deref().unwrap_or_default();
-                // Said once a term of the leader; `/status` says it all the time.
-                if self.round.memory.said.insert(format!("{} {reason}", service.arn)) {
-                    warn!(service = %service.name, task_definition = %service.task_definition, %reason, "refused");
+        if self.round.memory.histories.is_none() {
+            let histories = match &self.round.record {
+                Some(name) => {
+                    let request = Request::ReadHistories { name: name.clone() };
+                    crate::share_worker::ask(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?
                 }
-            }
-            self.services.push(ServiceReport { service: service.name, outcome, task_definition, reason });
+                None => Histories::default(),
+            };
+            self.round.memory.histories = Some(histories);
+        }
+        let services = match &self.round.only {
+            Some(name) => self.ecs.service(&self.round.cluster, name).await?.into_iter().collect(),
+            None => self.ecs.services(&self.round.cluster).await?,
+        };
+        for service in &services {
+            self.one(service).await?;
+        }
+        if self.lock.is_some() {
+            self.forget_what_is_gone(&services).await?;
         }
         Ok(())
     }
 
-    async fn one(&mut self, service: &Service) -> Result<(Outcome, Option<String>, String), RoundError> {
-        let revision = service.task_definition.clone();
-        let key = (revision.clone(), service.is_daemon);
-        if let Some((outcome, reason)) = self.round.memory.verdicts.get(&key) {
-            return Ok((*outcome, reason.clone(), revision));
+    /// One service, to its line in the report.
+    async fn one(&mut self, service: &Service) -> Result<(), RoundError> {
+        let before = self.history(service);
+        let verdict = match self.decided(service).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                let verdict = error.of_one_service().ok_or(error)?;
+                self.refused_by_aws(service, verdict)
+            }
+        };
+        if self.history(service) != before {
+            self.remember().await?;
         }
-        let answer = self.ecs.task_definition(&revision).await?;
-        let document = match patch::registerable(answer) {
-            Ok(document) => document,
-            Err(error) => return Ok(self.settled(key, (Outcome::Refused, Some(error.to_string())))),
+        let tasks_without_volumes = self.tasks_without_volumes(service, verdict.outcome).await?;
+        self.say(service, &verdict, tasks_without_volumes);
+        let revision = service.primary().map(|primary| primary.task_definition.clone()).unwrap_or_default();
+        self.services.push(ServiceReport {
+            service: service.name.clone(),
+            outcome: verdict.outcome,
+            task_definition: revision,
+            reason: verdict.reason,
+            code: verdict.code.map(str::to_owned),
+            tasks_without_volumes,
+        });
+        Ok(())
+    }
+
+    async fn decided(&mut self, service: &Service) -> Result<Verdict, RoundError> {
+        let Some(primary) = service.primary() else {
+            return Ok(Verdict::refused("no-deployment", "it has no deployment and no task definition"));
         };
-        let settings = PatchSettings {
-            rack: &self.round.rack,
-            // ECS stops running daemons whose instance no longer matches: what they use has no gate.
-            gate: !service.is_daemon,
-            source: revision.clone(),
-            host_paths: &self.round.host_paths,
+        self.step(|| format!("service {} ({})", service.name, service.arn));
+        for deployment in &service.deployments {
+            self.step(|| {
+                format!(
+                    "deployment {}{}: {} {:?}, {} of {} tasks run, {} failed",
+                    deployment.id,
+                    if deployment.is_primary { " (PRIMARY)" } else { "" },
+                    deployment.task_definition,
+                    deployment.rollout,
+                    deployment.running,
+                    deployment.desired,
+                    deployment.failed
+                )
+            });
+        }
+        if let Some(refused) = self.round.memory.refused.get(&service.arn)
+            && refused.about == about(service)
+            && Instant::now() < refused.until
+        {
+            return Ok(refused.verdict.clone());
+        }
+        let reading = self.reading(&primary.task_definition, service.is_daemon).await?;
+        self.look_at(service, &reading);
+        let volumes = match reading.as_ref() {
+            Reading::Patched { volumes, .. } => &volumes[..],
+            Reading::Unpatched(unpatched) => &unpatched.patched.volumes,
+            _ => &[],
         };
-        match patch::patch(&document, &settings) {
-            Ok(patch::Outcome::NothingDeclared) => Ok(self.settled(key, (Outcome::NothingDeclared, None))),
-            Ok(patch::Outcome::Off) => {
-                let reason = "its label `convox.volumes.agent` is `off`".to_owned();
-                Ok(self.settled(key, (Outcome::LeftAlone, Some(reason))))
-            }
-            Ok(patch::Outcome::OtherRack { rack }) => {
-                let reason = format!("it is rack `{rack}`'s by its label `convox.rack`");
-                Ok(self.settled(key, (Outcome::LeftAlone, Some(reason))))
-            }
-            Err(error) => Ok(self.settled(key, (Outcome::Refused, Some(error.to_string())))),
-            Ok(patch::Outcome::Patched(patched)) => {
-                if let Some(refusal) = self.ensure(&patched).await? {
-                    return Ok((Outcome::Refused, Some(refusal), revision));
+        if let Some(refusal) = self.ensure(volumes).await? {
+            return Ok(Verdict::refused("directories", refusal));
+        }
+        let mut latest = None;
+        loop {
+            let history = self.history(service);
+            let facts = Facts {
+                service,
+                reading: &reading,
+                history: &history,
+                now: now(),
+                instances: self.instances,
+                latest: latest.as_ref(),
+            };
+            match rollout::next(facts) {
+                Next::Stay(verdict) => return Ok(verdict),
+                Next::LearnFailure(moved) => self.learn_failure(service, moved).await?,
+                Next::LearnInstances => {
+                    let instances = self.ecs.instances(&self.round.cluster).await?;
+                    self.step(|| {
+                        format!("{} instances are ready, {} are not", instances.ready, instances.not_ready)
+                    });
+                    self.instances = Some(instances);
                 }
-                if patch::equivalent(&patched.document, &document) {
-                    return Ok(self.settled(key, (Outcome::Patched, None)));
+                Next::LearnLatest(unpatched) => {
+                    let learnt = self.latest(&primary.task_definition, unpatched, &history).await?;
+                    self.step(|| format!("the family's latest revision: {learnt:?}"));
+                    latest = Some(learnt);
                 }
-                self.update(service, &document, &patched).await
+                Next::Register(unpatched) => {
+                    let Some(lock) = self.lock else {
+                        let reason = format!(
+                            "a patched revision of {} would be registered, and the service moved to it",
+                            unpatched.family
+                        );
+                        return Ok(Verdict::because(Outcome::Waiting, "would-register", reason));
+                    };
+                    match self.register(lock, service, unpatched).await? {
+                        Ok(arn) => latest = Some(Latest::Patched(arn)),
+                        Err(verdict) => return Ok(verdict),
+                    }
+                }
+                Next::Move(unpatched, to) => {
+                    let Some(lock) = self.lock else {
+                        let reason = format!("the service would be moved to {to}");
+                        return Ok(Verdict::because(Outcome::Waiting, "would-move", reason));
+                    };
+                    return self.moved(lock, service, unpatched, to).await;
+                }
             }
         }
     }
 
-    /// Keeps what will be the same for this revision in every round.
-    fn settled(&mut self, key: (String, bool), verdict: Verdict) -> (Outcome, Option<String>, String) {
-        let revision = key.0.clone();
-        self.round.memory.verdicts.insert(key, verdict.clone());
-        (verdict.0, verdict.1, revision)
+    /// Adds a step to what `explain-service` tells.
+    fn step(&mut self, text: impl FnOnce() -> String) {
+        if self.round.only.is_some() {
+            self.steps.push(text());
+        }
+    }
+
+    fn history(&self, service: &Service) -> History {
+        let histories = self.round.memory.histories.as_ref();
+        histories.and_then(|all| all.services.get(&service.arn)).cloned().unwrap_or_default()
+    }
+
+    fn change_history(&mut self, service: &Service, change: impl FnOnce(&mut History)) {
+        let histories = self.round.memory.histories.get_or_insert_default();
+        let history = histories.services.entry(service.arn.clone()).or_default();
+        change(history);
+        if history.is_empty() {
+            histories.services.remove(&service.arn);
+        }
+    }
+
+    /// What this look tells that later ones must know.
+    fn look_at(&mut self, service: &Service, reading: &Reading) {
+        let at = now();
+        match reading {
+            Reading::NothingDeclared => self.step(|| "the PRIMARY revision declares no volumes".to_owned()),
+            Reading::LeftAlone(_) | Reading::Refused(_) => {}
+            Reading::Patched { source, fingerprint, volumes } => {
+                self.step(|| format!("the PRIMARY revision is patched; it was made from {source}"));
+                for volume in volumes {
+                    self.step(|| format!("volume /volumes/{}", volume.relative));
+                }
+                self.change_history(service, |history| {
+                    history.saw_patched(service, source, fingerprint, at);
+                });
+            }
+            Reading::Unpatched(unpatched) => {
+                self.step(|| "the PRIMARY revision declares volumes that it does not mount".to_owned());
+                for volume in &unpatched.patched.volumes {
+                    self.step(|| format!("volume /volumes/{}", volume.relative));
+                }
+                self.change_history(service, |history| {
+                    history.saw_unpatched(service, &unpatched.patched.fingerprint, at);
+                });
+            }
+        }
+    }
+
+    /// A revision's reading; a revision is read once.
+    async fn reading(&mut self, arn: &str, is_daemon: bool) -> Result<Arc<Reading>, RoundError> {
+        let key = (arn.to_owned(), is_daemon);
+        if let Some(reading) = self.round.memory.readings.get(&key) {
+            return Ok(reading.clone());
+        }
+        let answer = self.ecs.task_definition(arn).await?;
+        let reader = Reader { rack: &self.round.rack, host_paths: &self.round.host_paths, is_daemon };
+        let reading = Arc::new(reader.read(arn, answer));
+        self.round.memory.readings.insert(key, reading.clone());
+        Ok(reading)
+    }
+
+    /// How many of the service's tasks run a revision that declares volumes and doesn't mount them.
+    async fn tasks_without_volumes(
+        &mut self,
+        service: &Service,
+        outcome: Outcome,
+    ) -> Result<u32, RoundError> {
+        if matches!(outcome, Outcome::NothingDeclared) {
+            return Ok(0);
+        }
+        let mut tasks = 0;
+        for deployment in service.deployments.iter().filter(|deployment| deployment.running > 0) {
+            let reading = match self.reading(&deployment.task_definition, service.is_daemon).await {
+                Ok(reading) => reading,
+                // A revision that can't be read any more tells nothing.
+                Err(error) if error.of_one_service().is_some() => continue,
+                Err(error) => return Err(error),
+            };
+            if matches!(reading.as_ref(), Reading::Unpatched(_) | Reading::Refused(_)) {
+                tasks += deployment.running;
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// One line when something begins and one when it ends; `/status` says it all the time.
+    fn say(&mut self, service: &Service, verdict: &Verdict, tasks_without_volumes: u32) {
+        let now = (verdict.outcome, verdict.code, tasks_without_volumes > 0);
+        let before = self.round.memory.said.insert(service.arn.clone(), now);
+        if self.lock.is_none() {
+            return;
+        }
+        let (name, reason) = (&service.name, verdict.reason.as_deref().unwrap_or_default());
+        let task_definition = service.primary().map_or("", |primary| primary.task_definition.as_str());
+        match (before.is_some_and(|(_, _, without)| without), now.2) {
+            (false, true) => {
+                error!(service = %name, %task_definition, tasks = tasks_without_volumes, outcome = verdict.outcome.name(), %reason, "tasks run without their volumes: what they write there is lost with them");
+            }
+            (true, false) => info!(service = %name, "no task runs without its volumes any more"),
+            _ => {}
+        }
+        let is_said = |outcome| matches!(outcome, Outcome::Refused | Outcome::Waiting | Outcome::LeftAlone);
+        let was =
+            before.filter(|(outcome, _, _)| is_said(*outcome)).map(|(outcome, code, _)| (outcome, code));
+        let is = is_said(verdict.outcome).then_some((verdict.outcome, verdict.code));
+        if was == is {
+            return;
+        }
+        if let Some((outcome, code)) = was {
+            info!(service = %name, was = outcome.name(), code = code.unwrap_or_default(), now = verdict.outcome.name(), "over");
+        }
+        match is {
+            Some((Outcome::Refused, code)) => {
+                warn!(service = %name, %task_definition, code = code.unwrap_or_default(), %reason, "refused");
+            }
+            Some((outcome, code)) => {
+                info!(service = %name, %task_definition, code = code.unwrap_or_default(), %reason, "{}", outcome.name());
+            }
+            None => {}
+        }
     }
 
     /// The directories of the volumes, before any task could need them. `Some`: why they can't be had.
-    async fn ensure(&mut self, patched: &Patched) -> Result<Option<String>, RoundError> {
-        let missing: Vec<_> =
-            patched.volumes.iter().filter(|v| !self.round.memory.ensured.contains(&v.relative)).collect();
-        for wanted in missing {
+    async fn ensure(&mut self, volumes: &[Needed]) -> Result<Option<String>, RoundError> {
+        if self.lock.is_none() {
+            return Ok(None);
+        }
+        for wanted in volumes {
+            if self.round.memory.ensured.contains(&wanted.relative) {
+                continue;
+            }
             let request = EnsureRequest::new(
                 &wanted.rack,
                 &wanted.app,
@@ -228,106 +482,176 @@ impl Running<'_> {
         Ok(None)
     }
 
-    /// Registers the patched revision, unless it is there already, and moves the service to it.
-    async fn update(
-        &mut self,
-        service: &Service,
-        document: &Value,
-        patched: &Patched,
-    ) -> Result<(Outcome, Option<String>, String), RoundError> {
-        let revision = service.task_definition.clone();
-        let wait = |reason: String| Ok((Outcome::Waiting, Some(reason), revision.clone()));
-        if let Some(why) = &service.not_rolling {
-            let reason =
-                format!("{why}, which this agent does not update: run `volumes-agent patch` in the pipeline");
-            return Ok((Outcome::Refused, Some(reason), revision));
+    async fn learn_failure(&mut self, service: &Service, moved: &Moved) -> Result<(), RoundError> {
+        let tasks = self.ecs.stopped_tasks(&self.round.cluster, &service.arn, &moved.patched).await?;
+        let mut noted = None;
+        self.change_history(service, |history| noted = history.failed(&tasks, now()).cloned());
+        let Some(failed) = noted else { return Ok(()) };
+        self.step(|| {
+            format!("the deployment of {} failed, by the {:?}: {}", failed.patched, failed.cause, failed.said)
+        });
+        if self.lock.is_some() {
+            warn!(service = %service.name, source = %failed.source, revision = %failed.patched, cause = ?failed.cause, said = %failed.said, times = failed.times, "the deployment of a patched revision failed");
         }
-        if service.has_failed_deployment {
-            return wait("a deployment of it failed; ECS may be rolling back".to_owned());
-        }
-        let registered = match self.registered_before(&revision, document, patched).await? {
-            Before::Reuse(arn) => arn,
-            Before::Wait(reason) => return wait(reason),
-            Before::Register => match self.register(service, patched).await? {
-                Ok(arn) => arn,
-                Err(refusal) => return Ok((Outcome::Refused, Some(refusal), revision)),
-            },
-        };
-        let now = self.ecs.service(&self.round.cluster, &service.arn).await?;
-        if now.is_none_or(|now| now.task_definition != service.task_definition) {
-            return wait("it was deployed anew meanwhile".to_owned());
-        }
-        let confirmation = self.confirm().await?;
-        confirmation.still_holds()?;
-        self.ecs.update_service(&self.round.cluster, &service.arn, &registered).await?;
-        self.updated += 1;
-        info!(service = %service.name, from = %service.task_definition, to = %registered, "service updated");
-        Ok((Outcome::Updated, None, registered))
+        Ok(())
     }
 
     /// What the family's latest revision tells: whether it is the patched one already, or somebody's newer code.
-    async fn registered_before(
+    async fn latest(
         &self,
         revision: &str,
-        document: &Value,
-        patched: &Patched,
-    ) -> Result<Before, RoundError> {
-        let family = document.get("family").and_then(Value::as_str).unwrap_or_default();
-        let answer = self.ecs.task_definition(family).await?;
-        let latest = answer
-            .pointer("/taskDefinition/taskDefinitionArn")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
-        if latest == revision {
-            return Ok(Before::Register);
+        unpatched: &Unpatched,
+        history: &History,
+    ) -> Result<Latest, RoundError> {
+        // One that the service was moved to before need not be the latest any more.
+        let before = history.moved.as_ref().filter(|moved| moved.source == revision);
+        let before = before.filter(|moved| moved.fingerprint == unpatched.patched.fingerprint);
+        for name in before.map(|moved| moved.patched.as_str()).into_iter().chain([unpatched.family.as_str()])
+        {
+            let answer = match self.ecs.task_definition(name).await {
+                Ok(answer) => answer,
+                Err(AwsError::Refused { code, .. }) if code == "ClientException" => {
+                    if name == unpatched.family { return Ok(Latest::Nothing) } else { continue }
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let text = |path: &str| {
+                answer.pointer(path).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+            };
+            let (arn, status) = (text("/taskDefinition/taskDefinitionArn"), text("/taskDefinition/status"));
+            if arn == revision {
+                return Ok(Latest::SameCode);
+            }
+            let Ok(document) = patch::registerable(answer) else {
+                return Ok(Latest::OtherCode(arn));
+            };
+            if status != "INACTIVE" && patch::equivalent(&document, &unpatched.patched.document) {
+                return Ok(Latest::Patched(arn));
+            }
+            if name == unpatched.family {
+                let is_same = patch::equivalent(&patch::strip(&document), &patch::strip(&unpatched.document));
+                return Ok(if is_same { Latest::SameCode } else { Latest::OtherCode(arn) });
+            }
         }
-        let Ok(latest_document) = patch::registerable(answer) else {
-            return Ok(Before::Wait(format!("the family's latest revision, {latest}, can't be read")));
-        };
-        if patch::equivalent(&latest_document, &patched.document) {
-            return Ok(Before::Reuse(latest));
-        }
-        // The patched old code would become the latest, which one-off runs and schedules use.
-        if patch::equivalent(&patch::strip(&latest_document), &patch::strip(document)) {
-            return Ok(Before::Register);
-        }
-        Ok(Before::Wait(format!(
-            "the family's latest revision, {latest}, is other code than the service runs: a deploy seems to be under way"
-        )))
+        Ok(Latest::Nothing)
     }
 
     /// Registers, and compares ECS's answer with what was sent before anything uses it.
     async fn register(
         &mut self,
+        lock: &Mutex<Worker>,
         service: &Service,
-        patched: &Patched,
-    ) -> Result<Result<String, String>, RoundError> {
-        let confirmation = self.confirm().await?;
-        confirmation.still_holds()?;
+        unpatched: &Unpatched,
+    ) -> Result<Result<String, Verdict>, RoundError> {
+        let patched = &unpatched.patched;
+        let source = service.primary().map(|primary| primary.task_definition.clone()).unwrap_or_default();
+        self.ecs.may_register().await;
+        self.confirm(lock).await?.still_holds()?;
         let answer = self.ecs.register(&patched.document).await?;
         self.registered += 1;
-        let arn =
-            answer.pointer("/taskDefinition/taskDefinitionArn").and_then(Value::as_str).map(str::to_owned);
+        let arn = answer.pointer("/taskDefinition/taskDefinitionArn").and_then(serde_json::Value::as_str);
+        let Some(arn) = arn.map(str::to_owned) else {
+            let reason = "ECS's answer to RegisterTaskDefinition names no revision";
+            return Ok(Err(Verdict::refused("refused-by-aws", reason)));
+        };
         let dropped = patch::dropped_fields(&patched.document, &answer);
-        tokio::time::sleep(REGISTER_PACE).await;
-        match arn {
-            None => Ok(Err("ECS's answer to RegisterTaskDefinition names no revision".to_owned())),
-            Some(arn) if !dropped.is_empty() => Ok(Err(format!(
-                "ECS did not keep {} of revision {arn}; the service was not updated",
-                dropped.join(", ")
-            ))),
-            Some(arn) => {
-                info!(service = %service.name, source = %service.task_definition, revision = %arn, fingerprint = %patched.fingerprint, "patched revision registered");
-                Ok(Ok(arn))
-            }
+        if dropped.is_empty() {
+            info!(service = %service.name, %source, revision = %arn, fingerprint = %patched.fingerprint, "patched revision registered");
+            return Ok(Ok(arn));
+        }
+        let reason = format!(
+            "ECS did not keep {} of revision {arn}, so the service was not moved to it. Deregister {arn}, and deploy without what ECS does not keep",
+            dropped.join(", ")
+        );
+        let known = Dropped { source, reason: reason.clone() };
+        self.change_history(service, |history| history.dropped = Some(known));
+        Ok(Err(Verdict::refused("dropped-field", reason)))
+    }
+
+    /// Moves the service, if it is still what was decided about.
+    async fn moved(
+        &mut self,
+        lock: &Mutex<Worker>,
+        service: &Service,
+        unpatched: &Unpatched,
+        to: String,
+    ) -> Result<Verdict, RoundError> {
+        self.ecs.may_update().await;
+        let fresh = self.ecs.service(&self.round.cluster, &service.arn).await?;
+        if fresh.as_ref().map(about) != Some(about(service)) {
+            let reason = "it was deployed anew, or removed, meanwhile: this patch is dropped";
+            return Ok(Verdict::because(Outcome::Waiting, "superseded", reason));
+        }
+        self.confirm(lock).await?.still_holds()?;
+        self.ecs.update_service(&self.round.cluster, &service.arn, &to).await?;
+        self.updated += 1;
+        let (from_deployment, source) = about(service);
+        info!(service = %service.name, from = %source, to = %to, "service updated");
+        let fingerprint = unpatched.patched.fingerprint.clone();
+        self.round.memory.refused.remove(&service.arn);
+        self.change_history(service, |history| {
+            history.moved =
+                Some(Moved { source, patched: to.clone(), fingerprint, from_deployment, has_failed: false });
+        });
+        Ok(Verdict::because(Outcome::Updated, "moved", format!("moved to {to}")))
+    }
+
+    fn refused_by_aws(&mut self, service: &Service, verdict: Verdict) -> Verdict {
+        let before = self.round.memory.refused.get(&service.arn);
+        let times =
+            before.filter(|before| before.about == about(service)).map_or(0, |before| before.times + 1);
+        let pause = REFUSED_PAUSE.saturating_mul(1 << times.min(10)).min(LONGEST_REFUSED_PAUSE);
+        let refused = RefusedByAws {
+            about: about(service),
+            verdict: verdict.clone(),
+            until: Instant::now() + pause,
+            times,
+        };
+        self.round.memory.refused.insert(service.arn.clone(), refused);
+        verdict
+    }
+
+    /// Keeps on the share what the next leader must know.
+    async fn remember(&mut self) -> Result<(), RoundError> {
+        let (Some(name), Some(histories), true) =
+            (&self.round.record, &self.round.memory.histories, self.lock.is_some())
+        else {
+            return Ok(());
+        };
+        let request = Request::WriteHistories { name: name.clone(), histories: histories.clone() };
+        crate::share_worker::ask::<()>(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)
+    }
+
+    async fn forget_what_is_gone(&mut self, services: &[Service]) -> Result<(), RoundError> {
+        let are: HashSet<&str> = services.iter().map(|service| service.arn.as_str()).collect();
+        let runs: HashSet<&str> = services
+            .iter()
+            .flat_map(|service| &service.deployments)
+            .map(|deployment| deployment.task_definition.as_str())
+            .collect();
+        let memory = &mut self.round.memory;
+        memory.readings.retain(|(revision, _), _| runs.contains(revision.as_str()));
+        memory.refused.retain(|arn, _| are.contains(arn.as_str()));
+        memory.said.retain(|arn, _| are.contains(arn.as_str()));
+        let Some(histories) = &mut memory.histories else { return Ok(()) };
+        let before = histories.services.len();
+        histories.services.retain(|arn, _| are.contains(arn.as_str()));
+        if histories.services.len() == before { Ok(()) } else { self.remember().await }
+    }
+
+    async fn not_paused(&self) -> Result<(), RoundError> {
+        // A worker of its own: the one that holds the lock must not hang in anything else.
+        match crate::share_worker::ask(&Request::Paused, SHARE_DEADLINE).await.map_err(RoundError::Share)? {
+            true => Err(RoundError::Paused),
+            false => Ok(()),
         }
     }
 
-    /// Writes through the lock, and notes when that began.
-    async fn confirm(&self) -> Result<Confirmation, RoundError> {
+    /// Asks whether an operator paused patching, then writes through the lock and notes when that began.
+    async fn confirm(&self, lock: &Mutex<Worker>) -> Result<Confirmation, RoundError> {
+        self.not_paused().await?;
         let begun = since_boot()?;
-        let mut worker = self.lock.lock().await;
+        let mut worker = lock.lock().await;
         worker
             .ask_within::<()>(&Request::ConfirmLock, CONFIRM_DEADLINE)
             .await
@@ -344,10 +668,15 @@ impl Confirmation {
     }
 }
 
-enum Before {
-    Register,
-    Reuse(String),
-    Wait(String),
+/// What a decision is about: the PRIMARY deployment and its revision.
+fn about(service: &Service) -> (String, String) {
+    let primary = service.primary();
+    primary.map(|primary| (primary.id.clone(), primary.task_definition.clone())).unwrap_or_default()
+}
+
+fn now() -> Duration {
+    // Before 1970 all times are alike.
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A clock that counts suspension (CLOCK_BOOTTIME, clock_gettime(2)).

@@ -336,6 +336,8 @@ impl Agent {
                     rack,
                     host_paths: config.host_paths.clone(),
                     instance: instance.id.clone(),
+                    record: observed.lock_name(config),
+                    only: None,
                     memory: std::mem::take(&mut self.memory),
                 };
                 self.jobs.patch(self.sdk.clone(), region, round, lock.clone())
@@ -569,6 +571,7 @@ impl Agent {
         self.patching.services = result.services;
         let denied = result.error.as_ref().is_some_and(crate::patch_round::RoundError::is_denied);
         let lost = result.error.as_ref().is_some_and(crate::patch_round::RoundError::is_lost_lock);
+        let paused = matches!(result.error, Some(crate::patch_round::RoundError::Paused));
         if let Some(aws) = result.aws_reached {
             let at = Some(timestamp(SystemTime::now()));
             if self.aws.reachable != Some(aws) {
@@ -581,7 +584,7 @@ impl Agent {
         };
         self.patching.last_error = outcome.as_ref().err().cloned();
         let ok = self.ended(Action::Patch, outcome).is_some();
-        if ok {
+        if ok || paused {
             self.schedule.postpone(
                 Action::Patch.name(),
                 jittered(pace(Action::Patch).after_success),

@@ -107,6 +107,12 @@ pub struct ServiceReport {
     pub task_definition: String,
     /// Why, where it isn't plain.
     pub reason: Option<String>,
+    /// The reason's code, stable for ever.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// Tasks that run, declare volumes and do not have them: what they write there is lost with them.
+    #[serde(default)]
+    pub tasks_without_volumes: u32,
 }
 
 /// What became of a service in a round.
@@ -317,6 +323,13 @@ impl Report {
             writeln!(page, "            LAST ROUND FAILED: {error}")?;
         }
         for service in &patching.services {
+            if service.tasks_without_volumes > 0 {
+                writeln!(
+                    page,
+                    "  {:<20} RUNS WITHOUT ITS VOLUMES: what {} of its tasks write there is lost with them",
+                    service.service, service.tasks_without_volumes
+                )?;
+            }
             let reason = service.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             writeln!(
                 page,

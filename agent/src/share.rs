@@ -21,7 +21,7 @@ pub const AGENT_DIRECTORY: &str = ".volumes-agent";
 /// `f_type` of NFS (statfs(2), linux/magic.h).
 const NFS_SUPER_MAGIC: i64 = 0x6969;
 /// A record of ours is a few hundred bytes; more is not a record.
-const LARGEST_RECORD_BYTES: u64 = 64 * 1024;
+const LARGEST_RECORD_BYTES: u64 = 16 * 1024 * 1024;
 /// The format that this agent writes and the newest it reads.
 pub const FORMAT: u32 = 1;
 
@@ -171,11 +171,15 @@ impl Directory {
         Ok(rustix::fs::fstat(&self.fd).map_err(failed("stat", &self.path))?.st_ino)
     }
 
-    /// Whether there is anything of that name, whatever it is.
+    /// Whether there is anything of that name, whatever it is. Asks the server: the NFS client remembers for up to a minute that a
+    /// name was not there (`acdirmax`, nfs(5)), unless it learns that the directory changed.
     ///
     /// # Errors
     /// The call's.
     pub fn has(&self, name: &str) -> Result<bool, ShareError> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+        rustix::fs::statx(&self.fd, "", flags, rustix::fs::StatxFlags::BASIC_STATS)
+            .map_err(failed("statx", &self.path))?;
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),

@@ -6,6 +6,8 @@
 
 use crate::{
     directories::{self, EnsureRequest},
+    histories,
+    history::Histories,
     identity,
     leader::{self, LeaderLock, LockAnswer, LockRequest},
     mount::{self, MountRequest, VOLUMES_ROOT},
@@ -48,6 +50,18 @@ pub enum Request {
     ConfirmLock,
     /// Whether an operator paused patching by the file `pause`. Answer: `bool`.
     Paused,
+    /// Read what is remembered of a cluster's services. Answer: [`Histories`].
+    ReadHistories {
+        /// The lock file's name.
+        name: String,
+    },
+    /// Remember it. Answer: `()`.
+    WriteHistories {
+        /// The lock file's name.
+        name: String,
+        /// What.
+        histories: Histories,
+    },
 }
 
 /// An error with its causes, on its way from the child.
@@ -205,5 +219,7 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
             None => Err(Failed("this worker holds no lock".to_owned())),
         },
         Request::Paused => json(told(leader::paused())?),
+        Request::ReadHistories { name } => json(told(histories::read(&name))?),
+        Request::WriteHistories { name, histories } => json(told(histories::write(&name, histories))?),
     }
 }

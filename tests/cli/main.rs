@@ -66,9 +66,19 @@ const PATCH: &str = "patch --rack production --app example-app --compose wordpre
 
 #[test]
 fn help_reads_well() {
-    for command in
-        ["", "config", "plan", "patch", "unpatch", "run", "guard", "wait", "status", "check-config"]
-    {
+    for command in [
+        "",
+        "config",
+        "plan",
+        "patch",
+        "unpatch",
+        "run",
+        "guard",
+        "wait",
+        "status",
+        "explain-service",
+        "check-config",
+    ] {
         let name = if command.is_empty() { "help".to_owned() } else { format!("help-{command}") };
         snapshot(&name, &format!("{command} --help"), "");
     }

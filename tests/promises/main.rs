@@ -8,6 +8,7 @@ mod configuration;
 mod foreign_mount;
 mod patching;
 mod restart;
+mod services;
 mod speaking;
 
 use lab::{
@@ -25,7 +26,7 @@ const NAME: &str = "test";
 type Promise = (&'static str, fn(&Lab) -> Result<String, Error>);
 
 /// All of them: what leaves the cluster whole first, what breaks it last.
-const PROMISES: [Promise; 20] = [
+const PROMISES: [Promise; 26] = [
     ("both_instances_mount_the_target_of_their_own_zone", story::both_instances_are_ready),
     ("metadata_is_asked_with_a_token", speaking::metadata_is_asked_with_a_token),
     ("a_plain_deploy_is_enough", story::a_plain_deploy),
@@ -38,6 +39,12 @@ const PROMISES: [Promise; 20] = [
     ("patching_twice_changes_nothing", patching::patching_twice_changes_nothing),
     ("fields_that_nobody_knows_are_kept", patching::fields_that_nobody_knows_are_kept),
     ("a_follower_makes_no_reads_of_the_cluster", patching::a_follower_makes_no_reads_of_the_cluster),
+    ("never_old_code_as_the_latest", services::never_old_code_as_the_latest),
+    ("a_held_source_is_patched_at_once", services::a_held_source_is_patched_at_once),
+    ("every_refusal_is_told", services::every_refusal_is_told),
+    ("who_puts_the_unpatched_revision_back_is_yielded_to", services::who_puts_it_back_is_yielded_to),
+    ("pause_stops_patching_at_once", services::pause_stops_patching),
+    ("a_dry_run_changes_nothing", services::a_dry_run_changes_nothing),
     ("a_restarted_agent_adopts_its_mount", adoption::a_restarted_agent_adopts_its_mount),
     ("a_wrong_configuration_is_told_and_mended_without_a_restart", configuration::a_wrong_configuration),
     ("a_foreign_mount_is_never_touched", foreign_mount::a_foreign_mount_is_never_touched),

@@ -27,6 +27,9 @@ const STOP_WITHIN: Duration = Duration::from_millis(300);
 /// Flags of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
+    /// Look at everything, say what would be done, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     /// Where the configuration is.
     #[command(flatten)]
     pub configuration: ConfigurationArgs,
@@ -37,6 +40,9 @@ pub struct RunArgs {
 /// # Errors
 /// The endpoint's address is taken; everything else is a state that the daemon reports while it runs.
 pub fn run(args: RunArgs) -> Result<Exit, Failure> {
+    if args.dry_run {
+        return crate::commands::dry_run::run(&args.configuration);
+    }
     start_log();
     let runtime: Runtime = Builder::new_multi_thread()
         .worker_threads(THREADS)

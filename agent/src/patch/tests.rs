@@ -120,6 +120,80 @@ fn what_a_deploy_tool_makes_of_a_patched_revision_patches_as_its_source_would() 
 }
 
 #[test]
+fn ten_containers_and_nearly_64_kib_are_patched() {
+    let mut document = wordpress();
+    let side = |n: usize| json!({ "name": format!("side{n}"), "image": "i" });
+    document["containerDefinitions"].as_array_mut().unwrap().extend((0..9).map(side));
+    let added = patched(&document).document.to_string().len() - document.to_string().len();
+    document["family"] = json!("f".repeat(200));
+    let room = LARGEST_BYTES - document.to_string().len() - added;
+    let fill = |bytes: usize| {
+        let mut full = document.clone();
+        full["aFieldOfTomorrow"] = json!("");
+        let overhead = full.to_string().len() - document.to_string().len();
+        full["aFieldOfTomorrow"] = json!("x".repeat(bytes - overhead));
+        full
+    };
+    assert_eq!(patched(&fill(room)).document.to_string().len(), LARGEST_BYTES);
+    assert!(error(&fill(room + 1)).starts_with("with its volumes it has 65537 bytes"));
+}
+
+/// What a tool does to the running revision.
+type Copier = fn(&mut Value);
+
+/// How public deploy tools build a revision on the running one, beside the new image.
+const TOOLS: [(&str, Copier); 4] = [
+    // `ecs deploy` (fabfuel): a list of what is left out, which the output-only fields are; all else is copied.
+    ("fabfuel/ecs-deploy", |_| {}),
+    // A list of what is kept (its script, lines 391 to 411); what is not on it is lost, by the source's deploy as by this one.
+    ("silinternational/ecs-deploy", |document| {
+        let kept = [
+            "family",
+            "volumes",
+            "containerDefinitions",
+            "placementConstraints",
+            "networkMode",
+            "taskRoleArn",
+            "executionRoleArn",
+            "runtimePlatform",
+            "proxyConfiguration",
+            "ephemeralStorage",
+        ];
+        document.as_object_mut().unwrap().retain(|key, _| kept.contains(&key.as_str()));
+    }),
+    // amazon-ecs-deploy-task-definition leaves out what is null or empty, at every depth.
+    ("aws-actions/amazon-ecs-deploy-task-definition", |document| without_empty(document)),
+    // `aws ecs describe-task-definition` with jq, in an order of its own.
+    ("aws-cli and jq", |document| {
+        let root = document.as_object().unwrap();
+        let mut keys: Vec<&String> = root.keys().collect();
+        keys.sort();
+        *document = keys.into_iter().map(|key| (key.clone(), root[key].clone())).collect();
+    }),
+];
+
+fn without_empty(value: &mut Value) {
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(object) => object.is_empty(),
+        _ => false,
+    };
+    match value {
+        Value::Object(object) => {
+            object.values_mut().for_each(without_empty);
+            object.retain(|_, value| !is_empty(value));
+        }
+        Value::Array(list) => {
+            list.iter_mut().for_each(without_empty);
+            list.retain(|value| !is_empty(value));
+        }
+        _ => {}
+    }
+}
+
+#[test]
 fn a_document_that_is_not_ours_to_patch_is_left_alone() {
     let rack = "staging".parse().unwrap();
     let mut document = wordpress();
@@ -285,6 +359,20 @@ proptest! {
     fn patch_then_unpatch_is_the_source(document in document(), gate: bool) {
         let once = patched_with(&document, |settings| settings.gate = gate);
         prop_assert_eq!(unpatch(&once.document).unwrap(), document);
+    }
+
+    #[test]
+    fn what_deploy_tools_copy_patches_to_the_same_as_its_source(document in document(), tool in 0..TOOLS.len(), gate: bool) {
+        let (name, copy) = TOOLS[tool];
+        let deployed = |mut document: Value| {
+            document["containerDefinitions"][0]["image"] = json!("wordpress:5");
+            copy(&mut document);
+            patched_with(&document, |settings| settings.gate = gate)
+        };
+        let running = patched_with(&document, |settings| settings.gate = gate).document;
+        let (from_ours, from_source) = (deployed(running), deployed(document));
+        prop_assert!(equivalent(&from_ours.document, &from_source.document), "{name}: {} and {}", from_ours.document, from_source.document);
+        prop_assert_eq!(from_ours.fingerprint, from_source.fingerprint, "{}", name);
     }
 
     #[test]

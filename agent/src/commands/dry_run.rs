@@ -1,0 +1,91 @@
+//! `volumes-agent run --dry-run`: everything that the daemon would look at, and what it would do, without a change.
+
+use crate::{
+    commands::{configuration::ConfigurationArgs, look},
+    diagnostics::{Exit, Failure},
+    efs,
+    mount::VOLUMES_ROOT,
+    observed::Observed,
+    plan::{Action, plan},
+    report::{Outcome, ServiceReport},
+};
+use std::io::Write;
+
+/// Prints the plan of one pass and of one look at the cluster.
+///
+/// # Errors
+/// The configuration is wrong (78), or stdout fails.
+pub fn run(configuration: &ConfigurationArgs) -> Result<Exit, Failure> {
+    let config = configuration.config()?;
+    let file = configuration.file.display().to_string();
+    let looked = async {
+        let mut look = look::look(&config).await;
+        let observed = &look.observed;
+        if let (Ok(share), Some(instance), Some(region)) =
+            (observed.share(&config, &file), &observed.instance, observed.region(&config))
+        {
+            match efs::mount_target(&crate::aws::connect(&region).await, &share, &instance.zone).await {
+                Ok(target) => look.observed.target = Some(target),
+                Err(error) => look.missing.push(format!("the mount target: {error}")),
+            }
+        }
+        let round = match config.patch {
+            true => look::at_services(&look, &config, &file, None).await.map(Some),
+            false => Ok(None),
+        };
+        (look, round)
+    };
+    let (look, round) = crate::commands::block_on(looked)?;
+    let mut lines: Vec<String> = look.missing.iter().map(|missing| format!("not known: {missing}")).collect();
+    let actions = plan(&config, &file, &look.observed);
+    lines.extend(actions.into_iter().filter_map(|action| changes(action, &look.observed)));
+    match round {
+        Err(missing) => lines.push(format!("not known: {missing}")),
+        Ok(None) => lines.push("patching is off here (`patch = \"off\"`)".to_owned()),
+        Ok(Some(round)) => {
+            lines.extend(round.services.iter().map(service));
+            if let Some(error) = round.error {
+                lines.push(format!("not known: {error}"));
+            }
+        }
+    }
+    let page: String = lines.into_iter().map(|line| format!("{line}\n")).collect();
+    std::io::stdout()
+        .write_all(page.as_bytes())
+        .map_err(|error| Failure::refused(format!("stdout: {error}")))?;
+    Ok(Exit::Done)
+}
+
+/// What an action would change; those that only ask were done.
+fn changes(action: Action, observed: &Observed) -> Option<String> {
+    match action {
+        Action::SetGuard => Some(format!("would make the bare {VOLUMES_ROOT} immutable")),
+        Action::Mount => {
+            let target = observed.target.as_ref()?;
+            Some(format!("would mount {}:{} at {VOLUMES_ROOT}", target.address, target.export))
+        }
+        Action::SetGate { open } => {
+            let value = if open { "ready" } else { "not-ready" };
+            Some(format!("would set the instance's attribute convox.volumes={value}"))
+        }
+        Action::Identify => Some("would compare the share's marker, or write the first one".to_owned()),
+        Action::Lead => Some("would try for the leader's lock".to_owned()),
+        Action::LearnInstance
+        | Action::LearnRegistration
+        | Action::FindTarget
+        | Action::Probe
+        | Action::StepDown
+        | Action::Patch => None,
+    }
+}
+
+fn service(service: &ServiceReport) -> String {
+    let reason = service.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let outcome = match service.outcome {
+        // The words say what would be done.
+        Outcome::Waiting => "",
+        other => other.name(),
+    };
+    let text = format!("{outcome}{reason}");
+    format!("service {} ({}): {}", service.service, service.task_definition, text.trim_start_matches(": "))
+}

@@ -1,0 +1,146 @@
+//! What ECS tells of a service, its deployments and its cluster's instances, as far as patching decides by it. Pure.
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Service {
+    /// Its ARN.
+    pub arn: String,
+    /// Its name.
+    pub name: String,
+    /// A daemon service runs one task an instance, and ECS stops it where its constraint stops matching.
+    pub is_daemon: bool,
+    /// Why ECS would not update it by a rolling deployment, if it would not.
+    pub not_rolling: Option<String>,
+    /// Where its tasks run, if that is no instance of the cluster's: `FARGATE`.
+    pub not_on_instances: Option<String>,
+    /// Whether no two of its tasks can be on one instance (the constraint `distinctInstance`).
+    pub one_task_an_instance: bool,
+    /// How many tasks it wants.
+    pub desired: u32,
+    /// `minimumHealthyPercent`.
+    pub minimum_healthy_percent: u32,
+    /// Newest first. Never empty: a service without deployments has one made of its own task definition.
+    pub deployments: Vec<Deployment>,
+}
+
+/// One rollout of one revision.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Deployment {
+    /// Its id, `ecs-svc/...`; empty under a controller that has no deployments.
+    pub id: String,
+    /// Whether it is the PRIMARY one: what the service is to run.
+    pub is_primary: bool,
+    /// The full ARN of its revision.
+    pub task_definition: String,
+    /// How it goes.
+    pub rollout: Rollout,
+    /// ECS's words for that.
+    pub reason: String,
+    /// Tasks that run.
+    pub running: u32,
+    /// Tasks that it wants.
+    pub desired: u32,
+    /// Tasks that failed to start.
+    pub failed: u32,
+}
+
+/// `rolloutState` (API reference, Deployment): only rolling updates have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rollout {
+    /// Under way.
+    InProgress,
+    /// Done.
+    Completed,
+    /// The circuit breaker, or an alarm, ended it.
+    Failed,
+    /// Not told.
+    #[default]
+    Unknown,
+}
+
+impl Service {
+    /// The deployment that says what the service is to run.
+    pub fn primary(&self) -> Option<&Deployment> {
+        self.deployments.iter().find(|deployment| deployment.is_primary)
+    }
+
+    /// Whether ECS is taking a failed deployment back: it makes an earlier one PRIMARY again, and a new deployment in the middle of
+    /// that would have no completed one to go back to (developer guide, "deployment circuit breaker").
+    pub fn is_rolling_back(&self) -> bool {
+        self.primary().is_some_and(|primary| {
+            primary.rollout == Rollout::InProgress
+                && (primary.reason.contains("rolling back")
+                    || self.deployments.iter().any(|other| other.rollout == Rollout::Failed))
+        })
+    }
+
+    /// How many instances the service must find ready before it is moved to a revision that runs nowhere else.
+    pub fn needs_ready(&self) -> u32 {
+        if self.one_task_an_instance {
+            let healthy = u64::from(self.desired) * u64::from(self.minimum_healthy_percent.min(100));
+            u32::try_from(healthy.div_ceil(100)).unwrap_or(self.desired).max(1)
+        } else {
+            1
+        }
+    }
+}
+
+/// The container instances of the cluster that ECS places tasks on (ACTIVE, agent connected), by what their gate says. Those
+/// without the attribute run no agent of ours, and count for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Instances {
+    /// `convox.volumes=ready`
+    pub ready: u32,
+    /// Any other value.
+    pub not_ready: u32,
+}
+
+impl Instances {
+    /// Whether a service that needs `ready` of them may be moved now: so many are there, and it is not the share that is away from
+    /// most of the cluster.
+    pub fn are_enough(self, needs: u32) -> bool {
+        self.ready >= needs && self.ready >= self.not_ready
+    }
+}
+
+/// Why the tasks of a failed deployment stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoppedTask {
+    /// `stoppedReason` and the reasons of the containers, in ECS's words.
+    pub reasons: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment(is_primary: bool, rollout: Rollout, reason: &str) -> Deployment {
+        Deployment { is_primary, rollout, reason: reason.to_owned(), ..Deployment::default() }
+    }
+
+    #[test]
+    fn a_rollback_is_known_by_the_failed_deployment_or_by_ecs_words() {
+        let of = |deployments| Service { deployments, ..Service::default() };
+        let primary = |reason| deployment(true, Rollout::InProgress, reason);
+        assert!(of(vec![primary(""), deployment(false, Rollout::Failed, "")]).is_rolling_back());
+        assert!(
+            of(vec![primary("ECS deployment circuit breaker: rolling back to deploymentId ecs-svc/1.")])
+                .is_rolling_back()
+        );
+        assert!(!of(vec![primary("ECS deployment ecs-svc/1 in progress.")]).is_rolling_back());
+        let over = deployment(true, Rollout::Completed, "");
+        assert!(!of(vec![over, deployment(false, Rollout::Failed, "")]).is_rolling_back());
+    }
+
+    #[test]
+    fn how_many_instances_must_be_ready() {
+        let of = |one_task_an_instance, desired, minimum_healthy_percent| {
+            Service { one_task_an_instance, desired, minimum_healthy_percent, ..Service::default() }
+                .needs_ready()
+        };
+        assert_eq!([of(false, 9, 100), of(true, 3, 50), of(true, 3, 100), of(true, 0, 100)], [1, 2, 3, 1]);
+        assert!(Instances { ready: 2, not_ready: 2 }.are_enough(2));
+        assert!(!Instances { ready: 1, not_ready: 2 }.are_enough(1));
+        assert!(!Instances { ready: 0, not_ready: 0 }.are_enough(1));
+    }
+}

@@ -1,0 +1,254 @@
+//! What the agent does to services: when it waits, when it yields, and what it says.
+
+use lab::{
+    Error, Lab,
+    app::{self, DEPLOYED},
+    cluster::CLUSTER,
+    expect,
+    story::calls_of_agents,
+    wait,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Two rounds of the leader, and some.
+const ROUNDS: Duration = Duration::from_secs(30);
+
+/// A source revision of a family of its own, whose one container sleeps.
+pub(crate) fn source(lab: &Lab, family: &str, change: impl FnOnce(&mut Value)) -> Result<String, Error> {
+    let mut document: Value = serde_json::from_str(&app::file("task-definition.json")?).unwrap_or_default();
+    document["family"] = json!(family);
+    let container = &mut document["containerDefinitions"][0];
+    container["portMappings"] = json!([]);
+    container["entryPoint"] = json!(["/bin/busybox"]);
+    container["command"] = json!(["sleep", "3600"]);
+    container["stopTimeout"] = json!(2);
+    container["dockerLabels"]["convox.app"] = json!(family);
+    change(&mut document);
+    app::register(lab, &document)
+}
+
+pub(crate) fn remove(lab: &Lab, service: &str) -> Result<(), Error> {
+    lab.ecs("DeleteService", &json!({ "cluster": CLUSTER, "service": service, "force": true })).map(drop)
+}
+
+fn update(lab: &Lab, service: &str, revision: &str) -> Result<(), Error> {
+    let request = json!({ "cluster": CLUSTER, "service": service, "taskDefinition": revision });
+    lab.ecs("UpdateService", &request).map(drop)
+}
+
+/// What the leader's `/status` has about patching.
+fn patching(lab: &Lab) -> Value {
+    let status = |index: usize| lab.instance(index).get(12049, "/status", "application/json").json();
+    let all = [status(0), status(1)];
+    all.iter().map(|one| &one["patching"]).find(|one| one["role"] == "leader").cloned().unwrap_or_default()
+}
+
+fn told(lab: &Lab, service: &str) -> Value {
+    let patching = patching(lab);
+    let services = patching["services"].as_array().cloned().unwrap_or_default();
+    services.into_iter().find(|one| one["service"] == service).unwrap_or_default()
+}
+
+/// Waits until the leader tells this code of a service. Gives its line.
+pub(crate) fn tells(lab: &Lab, service: &str, code: &str) -> Result<Value, Error> {
+    wait::until(&lab.progress, &format!("/status tells `{code}` of {service}"), DEPLOYED, || {
+        let seen = told(lab, service);
+        if seen["code"] == code { Ok(seen) } else { Err(seen.to_string()) }
+    })
+}
+
+/// The unit's environment names the lab's endpoints; on a real instance there is nothing to name.
+const AS_THE_UNIT: &str = "set -a; . /etc/volumes-agent/environment; set +a; volumes-agent";
+
+fn explain(lab: &Lab, service: &str) -> Result<(i32, String), Error> {
+    let command = format!("{AS_THE_UNIT} explain-service {service} 2>&1; echo \"exit $?\"");
+    let text = lab.instance(0).run(&command)?;
+    let code = text.rsplit_once("exit ").and_then(|(_, code)| code.trim().parse().ok()).unwrap_or(-1);
+    Ok((code, text))
+}
+
+/// A pipeline registered 43 while the service runs 41: a patched copy of 41 would become the latest.
+pub(crate) fn never_old_code_as_the_latest(lab: &Lab) -> Result<String, Error> {
+    const NAME: &str = "old-code";
+    let old = source(lab, NAME, |_| {})?;
+    let new = source(lab, NAME, |document| {
+        document["containerDefinitions"][0]["environment"] = json!([{ "name": "RELEASE", "value": "2" }]);
+    })?;
+    app::create(lab, NAME, &old, 1)?;
+    let waits = tells(lab, NAME, "deploy-under-way")?;
+    let names = waits["reason"].as_str().is_some_and(|reason| reason.contains(&new));
+    expect(names, format!("the reason names {new}"), waits.to_string())?;
+    let alarm =
+        wait::until(&lab.progress, "/status says that it runs without its volumes", DEPLOYED, || {
+            let seen = told(lab, NAME);
+            if seen["tasks_without_volumes"] == 1 { Ok(seen) } else { Err(seen.to_string()) }
+        })?;
+    let revisions = app::revisions(lab, NAME)?;
+    expect(revisions == [old, new.clone()], "nothing was registered", format!("{revisions:?}"))?;
+    let (code, text) = explain(lab, NAME)?;
+    expect(code == 1 && text.contains("waiting [deploy-under-way]"), "explain-service says why", text)?;
+    update(lab, NAME, &new)?;
+    app::patched(lab, NAME)?;
+    wait::until(&lab.progress, "no task runs without its volumes any more", DEPLOYED, || {
+        let seen = told(lab, NAME);
+        if seen["tasks_without_volumes"] == 0 && seen["outcome"] == "patched" {
+            Ok(())
+        } else {
+            Err(seen.to_string())
+        }
+    })?;
+    let (code, text) = explain(lab, NAME)?;
+    expect(code == 0 && text.contains("patched"), "explain-service says that it is patched", text)?;
+    remove(lab, NAME)?;
+    Ok(alarm.to_string())
+}
+
+/// Something puts the unpatched revision back again and again; a new deploy ends the fight.
+pub(crate) fn who_puts_it_back_is_yielded_to(lab: &Lab) -> Result<String, Error> {
+    const NAME: &str = "fought-over";
+    let theirs = source(lab, NAME, |_| {})?;
+    app::create(lab, NAME, &theirs, 0)?;
+    for _ in 0..3 {
+        app::patched(lab, NAME)?;
+        update(lab, NAME, &theirs)?;
+    }
+    let yields = tells(lab, NAME, "put-back")?;
+    let deployment = app::services(lab, NAME)?.unwrap_or_default()["deployments"][0]["id"].clone();
+    let reason = yields["reason"].as_str().unwrap_or_default();
+    let names_both = reason.contains(&theirs) && deployment.as_str().is_some_and(|id| reason.contains(id));
+    expect(names_both, format!("the reason names {theirs} and {deployment}"), reason)?;
+    let updates = calls_of_agents(lab, "UpdateService", NAME)?.len();
+    wait::always(&lab.progress, "the agent lets it be", ROUNDS, || {
+        let now = calls_of_agents(lab, "UpdateService", NAME).map_err(|error| error.to_string())?.len();
+        if now == updates { Ok(()) } else { Err(format!("{now} updates")) }
+    })?;
+    let new = source(lab, NAME, |document| document["containerDefinitions"][0]["stopTimeout"] = json!(3))?;
+    update(lab, NAME, &new)?;
+    app::patched(lab, NAME)?;
+    remove(lab, NAME)?;
+    Ok(reason.to_owned())
+}
+
+/// Makes or removes the file `pause` as an operator does who is on an instance that doesn't lead.
+fn pause(lab: &Lab, paused: bool) -> Result<(), Error> {
+    let leads = |index: usize| {
+        lab.instance(index).get(12049, "/status", "application/json").json()["patching"]["role"] == "leader"
+    };
+    let follower = usize::from(leads(0));
+    let command = if paused { "touch" } else { "rm" };
+    lab.instance(follower).run(&format!("{command} /volumes/.volumes-agent/pause")).map(drop)
+}
+
+/// The file `pause` stops patching at once, and its removal lets it go on.
+pub(crate) fn pause_stops_patching(lab: &Lab) -> Result<String, Error> {
+    const NAME: &str = "paused";
+    pause(lab, true)?;
+    let theirs = source(lab, NAME, |_| {})?;
+    app::create(lab, NAME, &theirs, 0)?;
+    let said = wait::until(&lab.progress, "/status says that patching is paused", ROUNDS, || {
+        let seen = patching(lab)["last_error"].clone();
+        if seen.as_str().is_some_and(|error| error.contains("paused")) {
+            Ok(seen)
+        } else {
+            Err(seen.to_string())
+        }
+    })?;
+    wait::always(&lab.progress, "nothing is patched", ROUNDS, || {
+        let seen = app::primary(lab, NAME).map_err(|error| error.to_string())?;
+        if seen == theirs { Ok(()) } else { Err(seen) }
+    })?;
+    pause(lab, false)?;
+    // After failed rounds the leader comes back within two minutes.
+    wait::until(&lab.progress, "it is patched", Duration::from_secs(150), || {
+        let arn = app::primary(lab, NAME).map_err(|error| error.to_string())?;
+        if arn == theirs { Err(arn) } else { Ok(()) }
+    })?;
+    remove(lab, NAME)?;
+    Ok(said.to_string())
+}
+
+/// Hands off a task definition with the label `off`, and off what can't be had; both are told.
+pub(crate) fn every_refusal_is_told(lab: &Lab) -> Result<String, Error> {
+    let off = source(lab, "hands-off", |document| {
+        document["containerDefinitions"][0]["dockerLabels"]["convox.volumes.agent"] = json!("off");
+    })?;
+    let broken = source(lab, "broken-label", |document| {
+        document["containerDefinitions"][0]["dockerLabels"]["convox.volumes"] = json!("[\"./src:/app\"]");
+    })?;
+    app::create(lab, "hands-off", &off, 0)?;
+    app::create(lab, "broken-label", &broken, 0)?;
+    tells(lab, "hands-off", "agent-off")?;
+    let refused = tells(lab, "broken-label", "relative-source")?;
+    let lines = |text: &str| {
+        let command = format!("journalctl -u volumes-agent --no-pager -o cat | grep -c '{text}' || true");
+        let counted = lab.instances().iter().map(|guest| guest.run(&command));
+        counted
+            .map(|count| Ok(count?.trim().parse::<usize>().unwrap_or_default()))
+            .sum::<Result<usize, Error>>()
+    };
+    let refusals = "refused service=broken-label";
+    wait::always(&lab.progress, "one line of the log says so, not one a round", ROUNDS, || {
+        let count = lines(refusals).map_err(|error| error.to_string())?;
+        if count == 1 { Ok(()) } else { Err(format!("{count} lines")) }
+    })?;
+    let metrics: String =
+        lab.instances().iter().map(|guest| guest.get(12049, "/metrics", "text/plain").body).collect();
+    let line = "volumes_agent_services_not_patched{reason=\"relative-source\"} 1";
+    expect(metrics.lines().any(|seen| seen.starts_with(line)), line, metrics.clone())?;
+    let mended = source(lab, "broken-label", |_| {})?;
+    update(lab, "broken-label", &mended)?;
+    app::patched(lab, "broken-label")?;
+    wait::until(&lab.progress, "one line of the log says that it is over", ROUNDS, || {
+        let count = lines("over service=broken-label").map_err(|error| error.to_string())?;
+        if count == 1 { Ok(()) } else { Err(format!("{count} lines")) }
+    })?;
+    for name in ["hands-off", "broken-label"] {
+        remove(lab, name)?;
+    }
+    Ok(refused.to_string())
+}
+
+/// A source with the hold is never placed unpatched; its deployment, which would never end, is patched at once.
+pub(crate) fn a_held_source_is_patched_at_once(lab: &Lab) -> Result<String, Error> {
+    const NAME: &str = "held";
+    let held = source(lab, NAME, |document| {
+        document["placementConstraints"] =
+            json!([{ "type": "memberOf", "expression": "attribute:convox.volumes.hold exists" }]);
+    })?;
+    app::create(lab, NAME, &held, 1)?;
+    let patched = app::patched(lab, NAME)?;
+    let tasks = wait::until(&lab.progress, "its task runs with its volume", DEPLOYED, || {
+        let tasks = app::running(lab, NAME).map_err(|error| error.to_string())?;
+        if tasks.len() == 1 && tasks[0].revision == patched { Ok(tasks) } else { Err(format!("{tasks:?}")) }
+    })?;
+    let state =
+        lab.ecs("ListTasks", &json!({ "cluster": CLUSTER, "family": NAME, "desiredStatus": "STOPPED" }))?;
+    expect(state["taskArns"] == json!([]), "no task of the source was ever placed", state.to_string())?;
+    remove(lab, NAME)?;
+    Ok(format!("{tasks:?}"))
+}
+
+/// `run --dry-run` says what would be done and changes nothing.
+pub(crate) fn a_dry_run_changes_nothing(lab: &Lab) -> Result<String, Error> {
+    const NAME: &str = "dry";
+    pause(lab, true)?;
+    let theirs = source(lab, NAME, |_| {})?;
+    app::create(lab, NAME, &theirs, 0)?;
+    let changes = || -> Result<usize, Error> {
+        let calls = lab.ecs_calls(Some(0))?;
+        let changing = ["RegisterTaskDefinition", "UpdateService", "PutAttributes"];
+        Ok(calls
+            .iter()
+            .filter(|call| call["operation"].as_str().is_some_and(|name| changing.contains(&name)))
+            .count())
+    };
+    let before = changes()?;
+    let text = lab.instance(0).run(&format!("{AS_THE_UNIT} run --dry-run"))?;
+    let expected = format!("service {NAME} ({theirs}): a patched revision of {NAME} would be registered");
+    expect(text.contains(&expected), expected, text.clone())?;
+    expect(changes()? == before, "no call that changes anything", format!("{:?}", changes()?))?;
+    remove(lab, NAME)?;
+    pause(lab, false)?;
+    Ok(text)
+}
