@@ -10,12 +10,14 @@
 //! | `task_definition` | what RegisterTaskDefinition refuses and what it writes back by itself |
 //! | `services`, `instances`, `tasks` | the operations on each |
 //! | `scheduler` | which tasks are started and stopped next |
+//! | `circuit_breaker` | when a deployment is given up, and what ECS goes back to |
 //! | [`placement`] | the cluster query language |
 //! | [`server`] | HTTP, the record of calls, the lab's own paths |
 //!
 //! What it doesn't know it refuses by name; it never answers as if it had done it. Left out: CPU and memory as placement limits
-//! (ports and attributes are), RunTask, DAEMON services, load balancers, circuit breakers.
+//! (ports and attributes are), RunTask, DAEMON services, load balancers.
 
+mod circuit_breaker;
 mod definitions;
 mod error;
 mod input;

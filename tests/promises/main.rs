@@ -26,7 +26,7 @@ const NAME: &str = "test";
 type Promise = (&'static str, fn(&Lab) -> Result<String, Error>);
 
 /// All of them: what leaves the cluster whole first, what breaks it last.
-const PROMISES: [Promise; 26] = [
+const PROMISES: [Promise; 28] = [
     ("both_instances_mount_the_target_of_their_own_zone", story::both_instances_are_ready),
     ("metadata_is_asked_with_a_token", speaking::metadata_is_asked_with_a_token),
     ("a_plain_deploy_is_enough", story::a_plain_deploy),
@@ -45,6 +45,8 @@ const PROMISES: [Promise; 26] = [
     ("who_puts_the_unpatched_revision_back_is_yielded_to", services::who_puts_it_back_is_yielded_to),
     ("pause_stops_patching_at_once", services::pause_stops_patching),
     ("a_dry_run_changes_nothing", services::a_dry_run_changes_nothing),
+    ("what_the_app_breaks_is_left_alone", services::what_the_app_breaks_is_left_alone),
+    ("what_the_share_breaks_is_tried_again", services::what_the_share_breaks_is_tried_again),
     ("a_restarted_agent_adopts_its_mount", adoption::a_restarted_agent_adopts_its_mount),
     ("a_wrong_configuration_is_told_and_mended_without_a_restart", configuration::a_wrong_configuration),
     ("a_foreign_mount_is_never_touched", foreign_mount::a_foreign_mount_is_never_touched),

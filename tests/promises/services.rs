@@ -252,3 +252,88 @@ pub(crate) fn a_dry_run_changes_nothing(lab: &Lab) -> Result<String, Error> {
     pause(lab, false)?;
     Ok(text)
 }
+
+/// A service under the circuit breaker, its source running and completed, patching paused.
+fn under_the_breaker(lab: &Lab, name: &str, change: impl FnOnce(&mut Value)) -> Result<String, Error> {
+    pause(lab, true)?;
+    let theirs = source(lab, name, change)?;
+    let breaker = json!({
+        "minimumHealthyPercent": 0, "maximumPercent": 100,
+        "deploymentCircuitBreaker": { "enable": true, "rollback": true },
+    });
+    lab.ecs(
+        "CreateService",
+        &json!({
+            "cluster": CLUSTER, "serviceName": name, "taskDefinition": theirs, "desiredCount": 1, "launchType": "EC2",
+            "deploymentConfiguration": breaker,
+        }),
+    )?;
+    rolled_out(lab, name, &theirs)?;
+    Ok(theirs)
+}
+
+/// Waits until the PRIMARY deployment is this revision's, and completed.
+fn rolled_out(lab: &Lab, service: &str, revision: &str) -> Result<Value, Error> {
+    wait::until(&lab.progress, &format!("{revision} is rolled out"), Duration::from_secs(120), || {
+        let seen = app::services(lab, service).map_err(|error| error.to_string())?.unwrap_or_default();
+        let primary = &seen["deployments"][0];
+        let is_done = primary["taskDefinition"] == revision && primary["rolloutState"] == "COMPLETED";
+        if is_done { Ok(primary.clone()) } else { Err(seen["deployments"].to_string()) }
+    })
+}
+
+/// The app can't run with its volume (it hides its program): ECS rolls back, and the source is left alone, with the alarm on.
+pub(crate) fn what_the_app_breaks_is_left_alone(lab: &Lab) -> Result<String, Error> {
+    const NAME: &str = "broken-by-app";
+    let theirs = under_the_breaker(lab, NAME, |document| {
+        document["containerDefinitions"][0]["dockerLabels"]["convox.volumes"] = json!("[\"/bin\"]");
+    })?;
+    pause(lab, false)?;
+    tells(lab, NAME, "deployment-failed")?;
+    rolled_out(lab, NAME, &theirs)?;
+    wait::always(&lab.progress, "the source is left alone", ROUNDS, || {
+        let updates = calls_of_agents(lab, "UpdateService", NAME).map_err(|error| error.to_string())?.len();
+        if updates == 1 { Ok(()) } else { Err(format!("{updates} updates")) }
+    })?;
+    let seen = told(lab, NAME);
+    let alarm =
+        seen["tasks_without_volumes"] == 1 && seen["reason"].as_str().is_some_and(|r| r.contains("busybox"));
+    expect(alarm, "the alarm, with what ECS said", seen.to_string())?;
+    remove(lab, NAME)?;
+    Ok(seen.to_string())
+}
+
+/// The share is away where the task has to run: ECS rolls back; the share comes back, and the same revision is rolled out.
+pub(crate) fn what_the_share_breaks_is_tried_again(lab: &Lab) -> Result<String, Error> {
+    const NAME: &str = "broken-by-share";
+    let leads = |index: usize| {
+        lab.instance(index).get(12049, "/status", "application/json").json()["patching"]["role"] == "leader"
+    };
+    let away = usize::from(leads(0));
+    let zone = ["us-east-1a", "us-east-1b"][away];
+    under_the_breaker(lab, NAME, |document| {
+        // Without the gate, and on that instance alone: ECS has to find out by itself.
+        document["containerDefinitions"][0]["dockerLabels"]["convox.volumes.gate"] = json!("off");
+        document["placementConstraints"] = json!([{ "type": "memberOf", "expression": format!("attribute:ecs.availability-zone == {zone}") }]);
+    })?;
+    // `pause` is removed before the follower loses the share.
+    let guest = lab.instance(away);
+    guest.run("systemctl stop volumes-agent; rm /volumes/.volumes-agent/pause; umount --lazy --internal-only /volumes")?;
+    let seen = tells(lab, NAME, "share-failed-it")?;
+    let reason = seen["reason"].as_str().unwrap_or_default().to_owned();
+    expect(reason.contains("/volumes/"), "the reason names the path", reason.clone())?;
+    guest.run("systemctl start volumes-agent")?;
+    let patched =
+        wait::until(&lab.progress, "the patched revision is rolled out", Duration::from_secs(120), || {
+            let service = app::services(lab, NAME).map_err(|error| error.to_string())?.unwrap_or_default();
+            let primary = &service["deployments"][0];
+            let arn = primary["taskDefinition"].as_str().unwrap_or_default().to_owned();
+            let document = app::revision(lab, &arn).map_err(|error| error.to_string())?;
+            let is_done = primary["rolloutState"] == "COMPLETED" && app::is_patched(&document);
+            if is_done { Ok(arn) } else { Err(service["deployments"].to_string()) }
+        })?;
+    let revisions = app::revisions(lab, NAME)?;
+    expect(revisions.len() == 2, "one patched revision, registered once", format!("{revisions:?}"))?;
+    remove(lab, NAME)?;
+    Ok(format!("{patched}: {reason}"))
+}

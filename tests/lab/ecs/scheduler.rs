@@ -123,13 +123,17 @@ impl State {
         {
             primary.completed = true;
             primary.updated_at = now;
+            primary.reason = None;
+            let last_completed = primary.clone();
             let told = format!("(deployment {}) deployment completed.", primary.id);
+            service.last_completed = Some(last_completed);
             self.tell(at, now, &told);
             self.tell(at, now, "has reached a steady state.");
         }
+        self.break_circuit(at, now);
     }
 
-    fn tell(&mut self, at: usize, now: Duration, message: &str) {
+    pub(super) fn tell(&mut self, at: usize, now: Duration, message: &str) {
         let id = self.new_number();
         let service = &mut self.services[at];
         let message = format!("(service {}) {message}", service.name);
@@ -145,7 +149,7 @@ impl State {
     }
 
     fn wanted(&self, service: &Service, now: Duration) -> Wanted {
-        let Some(primary) = service.deployments.first() else {
+        let Some(primary) = service.deployments.first().filter(|primary| !primary.broken) else {
             return Wanted { start: 0, stop: vec![], completed: false };
         };
         let live: Vec<usize> = self.tasks_of(service).filter(|&t| self.tasks[t].wanted).collect();

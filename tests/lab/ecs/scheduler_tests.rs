@@ -380,3 +380,83 @@ fn lists_are_paged_and_describe_takes_ten_services() {
     assert_eq!(answer["failures"][0]["reason"], "MISSING");
     assert_eq!(lab.call("ListServices", json!({ "cluster": "x" })), Err(ApiError::ClusterNotFound));
 }
+
+fn breaker(rollback: bool) -> Value {
+    json!({ "deploymentConfiguration": { "deploymentCircuitBreaker": { "enable": true, "rollback": rollback } } })
+}
+
+impl Lab {
+    fn deployments(&mut self) -> Vec<(String, String, String, String)> {
+        let answer = self.call("DescribeServices", json!({ "services": ["web"] })).unwrap();
+        let text = |d: &Value, key: &str| d[key].as_str().unwrap_or_default().to_owned();
+        let deployments = answer["services"][0]["deployments"].as_array().unwrap().clone();
+        let told = |d: &Value| {
+            (text(d, "id"), text(d, "status"), text(d, "taskDefinition"), text(d, "rolloutState"))
+        };
+        deployments.iter().map(told).collect()
+    }
+
+    /// Every task that is to start fails to, for so many seconds.
+    fn all_fail(&mut self, seconds: usize) {
+        for _ in 0..seconds {
+            self.now += Duration::from_secs(1);
+            let instance = self.instances[0].clone();
+            let tasks = self.state.agent_tasks(&instance, self.now).unwrap();
+            for task in tasks["tasks"].as_array().unwrap() {
+                let ends = task["desiredStatus"] == "STOPPED" || task["lastStatus"] == "PENDING";
+                if ends {
+                    self.report(0, task["taskArn"].as_str().unwrap(), json!({ "status": "STOPPED" }));
+                }
+            }
+            self.state.step(self.now);
+        }
+    }
+}
+
+#[test]
+fn the_circuit_breaker_goes_back_to_the_last_completed_deployment_under_its_own_id() {
+    let mut lab = Lab::new(1);
+    let (good, bad) = (lab.define(|_| {}), lab.define(|_| {}));
+    lab.create(&good, 1, breaker(true));
+    for _ in 0..3 {
+        lab.second(&[0]);
+    }
+    let before = lab.deployments();
+    assert_eq!((before.len(), before[0].3.as_str()), (1, "COMPLETED"));
+    lab.call("UpdateService", json!({ "service": "web", "taskDefinition": bad })).unwrap();
+    lab.all_fail(2);
+    assert_eq!(lab.deployments()[0].3, "IN_PROGRESS", "fewer than three failures");
+    lab.all_fail(12);
+    let after = lab.deployments();
+    assert_eq!((&after[0].0, &after[0].1, &after[0].2), (&before[0].0, &"PRIMARY".to_owned(), &good));
+    for _ in 0..3 {
+        lab.second(&[0]);
+    }
+    let after = lab.deployments();
+    assert_eq!((after.len(), &after[0].0, after[0].3.as_str()), (1, &before[0].0, "COMPLETED"));
+}
+
+#[test]
+fn without_something_to_go_back_to_a_broken_deployment_stays_and_starts_nothing() {
+    for rollback in [true, false] {
+        let mut lab = Lab::new(1);
+        let bad = lab.define(|_| {});
+        lab.create(&bad, 1, breaker(rollback));
+        lab.all_fail(20);
+        let after = lab.deployments();
+        assert_eq!((after.len(), after[0].3.as_str()), (1, "FAILED"), "rollback: {rollback}");
+        let tasks = lab.state.tasks.len();
+        lab.all_fail(20);
+        assert_eq!(lab.state.tasks.len(), tasks, "rollback: {rollback}");
+    }
+}
+
+#[test]
+fn without_the_breaker_it_is_tried_for_ever() {
+    let mut lab = Lab::new(1);
+    let bad = lab.define(|_| {});
+    lab.create(&bad, 1, json!({}));
+    lab.all_fail(60);
+    assert_eq!(lab.deployments()[0].3, "IN_PROGRESS");
+    assert!(lab.state.tasks.len() > 5, "{}", lab.state.tasks.len());
+}

@@ -9,6 +9,8 @@ use super::{
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
+/// Most deployments of a service that have tasks (containers-roadmap#2836).
+const MAX_DEPLOYMENTS: usize = 5;
 /// Most events that DescribeServices tells.
 const MAX_EVENTS: usize = 100;
 
@@ -29,6 +31,8 @@ pub(super) struct Service {
     pub(super) desired: usize,
     /// Newest first; the first one is PRIMARY.
     pub(super) deployments: Vec<Deployment>,
+    /// What the circuit breaker would go back to.
+    pub(super) last_completed: Option<Deployment>,
     /// Newest first.
     pub(super) events: Vec<Value>,
     /// What CreateService and UpdateService were sent and the lab has no own field for.
@@ -39,7 +43,7 @@ pub(super) struct Service {
 }
 
 /// One rollout of one revision.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Deployment {
     pub(super) id: String,
     /// ARN of the revision.
@@ -50,6 +54,10 @@ pub(super) struct Deployment {
     pub(super) failed: u32,
     /// No task is started before: the more failed, the later.
     pub(super) not_before: Duration,
+    /// Whether the circuit breaker gave it up.
+    pub(super) broken: bool,
+    /// `rolloutStateReason`, where it isn't the usual one.
+    pub(super) reason: Option<String>,
     created_at: Duration,
 }
 
@@ -149,6 +157,7 @@ impl State {
             status: ServiceStatus::Active,
             desired: request.count("desiredCount")?.unwrap_or(0),
             deployments: vec![self.new_deployment(definition, call.now)],
+            last_completed: None,
             events: vec![],
             request: kept,
             tags: request.list("tags")?.to_vec(),
@@ -172,6 +181,8 @@ impl State {
             updated_at: now,
             failed: 0,
             not_before: now,
+            broken: false,
+            reason: None,
         }
     }
 
@@ -198,6 +209,12 @@ impl State {
             }
             _ => None,
         };
+        // containers-roadmap#2836
+        if deployment.is_some() && self.services[at].deployments.len() >= MAX_DEPLOYMENTS {
+            return Err(ApiError::InvalidParameter(format!(
+                "{MAX_DEPLOYMENTS} active deployments exist, unable to create new deployment"
+            )));
+        }
         let service = &mut self.services[at];
         service.request = kept;
         service.desired = desired.unwrap_or(service.desired);
@@ -286,8 +303,12 @@ impl State {
             .iter()
             .enumerate()
             .map(|(at, d)| {
-                let state = if d.completed { "COMPLETED" } else { "IN_PROGRESS" };
-                let told = if d.completed { "completed" } else { "in progress" };
+                let (state, told) = match (d.broken, d.completed) {
+                    (true, _) => ("FAILED", "failed"),
+                    (false, true) => ("COMPLETED", "completed"),
+                    (false, false) => ("IN_PROGRESS", "in progress"),
+                };
+                let usual = format!("ECS deployment {} {told}.", d.id);
                 json!({
                     "id": d.id,
                     "status": if at == 0 { "PRIMARY" } else { "ACTIVE" },
@@ -300,7 +321,7 @@ impl State {
                     "updatedAt": seconds(d.updated_at),
                     "launchType": "EC2",
                     "rolloutState": state,
-                    "rolloutStateReason": format!("ECS deployment {} {told}.", d.id),
+                    "rolloutStateReason": d.reason.clone().unwrap_or(usual),
                 })
             })
             .collect();
