@@ -89,6 +89,7 @@ impl Lab {
                     account: ACCOUNT.to_owned(),
                     region: REGION.to_owned(),
                     clusters: vec![CLUSTER.to_owned()],
+                    ..ecs::Config::default()
                 },
             )
         })?;

@@ -9,29 +9,42 @@
 //! | [`state`] | everything there is, and which operation does what to it; pure, time is passed in |
 //! | `task_definition` | what RegisterTaskDefinition refuses and what it writes back by itself |
 //! | `services`, `instances`, `tasks` | the operations on each |
-//! | `scheduler` | which tasks are started and stopped next |
-//! | `circuit_breaker` | when a deployment is given up, and what ECS goes back to |
+//! | `deployments`, `circuit_breaker` | how far each rollout is, when one has failed and what it is rolled back to |
+//! | `scheduler`, `daemon` | which tasks are started and stopped next |
+//! | `placing` | where a task goes, or why nowhere |
+//! | `task_sets`, `run_task` | what is not a rolling deployment |
 //! | [`placement`] | the cluster query language |
 //! | [`server`] | HTTP, the record of calls, the lab's own paths |
 //!
 //! What it doesn't know it refuses by name; it never answers as if it had done it. Left out: CPU and memory as placement limits
-//! (ports and attributes are), RunTask, DAEMON services, load balancers.
+//! (ports and attributes are), load balancers, alarms. FARGATE and capacity providers are accepted and shown, and an event says that
+//! their tasks are not placed; BLUE_GREEN, LINEAR and CANARY are carried out as rolling updates.
 
 mod circuit_breaker;
+mod daemon;
 mod definitions;
+mod deployments;
 mod error;
 mod input;
 mod instances;
 pub mod placement;
+mod placing;
+mod run_task;
 mod scheduler;
 pub mod server;
+mod service_answer;
 mod services;
 pub mod state;
 mod task_definition;
+mod task_sets;
 mod tasks;
+#[cfg(test)]
+mod testing;
 
 pub use error::ApiError;
 pub use server::serve;
+
+use std::time::Duration;
 
 /// What one lab's ECS is.
 #[derive(Debug, Clone)]
@@ -42,6 +55,15 @@ pub struct Config {
     pub region: String,
     /// Names of the clusters that exist from the start; there is no CreateCluster.
     pub clusters: Vec<String>,
+    /// The longest pause before a deployment whose tasks fail to start is tried again. ECS itself goes up to some minutes.
+    pub longest_pause: Duration,
+    /// How often finding no place for a deployment's task counts as a failed task (service model, `Deployment.failedTasks`: "the
+    /// service scheduler can't launch the task"); `None`: never. ECS's own pace isn't published; containers-roadmap#1273 has it
+    /// fail deployments for lack of room.
+    pub unplaced_counts_every: Option<Duration>,
+    /// A deployment is IN_PROGRESS for so long at least, a rollback too: ECS's steady state takes a while, and what happens in
+    /// between must be possible.
+    pub least_rollout: Duration,
 }
 
 impl Default for Config {
@@ -50,6 +72,9 @@ impl Default for Config {
             account: "123456789012".to_owned(),
             region: "us-east-1".to_owned(),
             clusters: vec!["default".to_owned()],
+            longest_pause: Duration::from_secs(16),
+            unplaced_counts_every: Some(Duration::from_secs(20)),
+            least_rollout: Duration::from_secs(1),
         }
     }
 }

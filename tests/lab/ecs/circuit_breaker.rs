@@ -1,55 +1,91 @@
-//! The deployment circuit breaker: when a deployment whose tasks fail to start is given up, and what ECS goes back to.
+//! The deployment circuit breaker: when a deployment has failed. Pure arithmetic.
 //!
-//! Source: developer guide, "How the Amazon ECS deployment circuit breaker detects failures" and API reference,
-//! DeploymentCircuitBreaker. The threshold is half of the desired count, at least 3 and at most 200; a task that runs sets the
-//! count back. With `rollback` the most recent COMPLETED deployment becomes PRIMARY again, under its own id, and is IN_PROGRESS;
-//! without such a one nothing is started any more.
+//! Source: developer guide, "How the Amazon ECS deployment circuit breaker detects failures", and the service model's
+//! `DeploymentCircuitBreaker` and `ThresholdConfiguration`.
 
-use super::{services::Service, state::State};
-use std::time::Duration;
+use serde_json::Value;
 
-fn threshold(desired: usize) -> usize {
-    desired.div_ceil(2).clamp(3, 200)
+/// What a service's `deploymentConfiguration.deploymentCircuitBreaker` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CircuitBreaker {
+    pub(super) rollback: bool,
+    /// Whether a task that runs sets the count of failures back to 0.
+    pub(super) resets: bool,
+    threshold: Threshold,
 }
 
-impl State {
-    /// Breaks the PRIMARY deployment of a service where too many of its tasks failed to start.
-    pub(super) fn break_circuit(&mut self, at: usize, now: Duration) {
-        let service = &mut self.services[at];
-        let breaker = service.setting("deploymentConfiguration")["deploymentCircuitBreaker"].clone();
-        let most = threshold(service.desired);
-        let Some(primary) = service.deployments.first_mut() else { return };
-        let has_failed = usize::try_from(primary.failed).is_ok_and(|failed| failed >= most);
-        if breaker["enable"] != true || primary.completed || primary.broken || !has_failed {
-            return;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Threshold {
+    Count(u32),
+    BoundedPercent(u32),
+    UnboundedPercent(u32),
+}
+
+impl CircuitBreaker {
+    /// `None` unless it is enabled. Members of the wrong type count as absent: the service model's check refuses them earlier.
+    pub(super) fn of(deployment_configuration: &Value) -> Option<Self> {
+        let breaker = &deployment_configuration["deploymentCircuitBreaker"];
+        if breaker["enable"] != true {
+            return None;
         }
-        primary.broken = true;
-        primary.updated_at = now;
-        primary.reason = Some("ECS deployment circuit breaker: tasks failed to start.".to_owned());
-        let mut told = vec![format!("(deployment {}) deployment failed: tasks failed to start.", primary.id)];
-        if breaker["rollback"] == true
-            && let Some(target) = roll_back(service, now)
-        {
-            told.push(format!("rolling back to deployment {target}."));
-        }
-        for message in told {
-            self.tell(at, now, &message);
+        let configured = &breaker["thresholdConfiguration"];
+        let value = configured["value"].as_u64().and_then(|value| u32::try_from(value).ok()).unwrap_or(50);
+        Some(Self {
+            rollback: breaker["rollback"] == true,
+            resets: breaker["resetOnHealthyTask"] != false,
+            threshold: match configured["type"].as_str() {
+                Some("COUNT") => Threshold::Count(value),
+                Some("UNBOUNDED_PERCENT") => Threshold::UnboundedPercent(value),
+                _ => Threshold::BoundedPercent(value),
+            },
+        })
+    }
+
+    /// So many failed tasks fail a deployment of `desired` tasks; at least 1.
+    pub(super) fn threshold(self, desired: usize) -> u32 {
+        let desired = u32::try_from(desired).unwrap_or(u32::MAX);
+        let percent = |percent: u32| desired.saturating_mul(percent).div_ceil(100);
+        match self.threshold {
+            Threshold::Count(count) => count.max(1),
+            Threshold::BoundedPercent(value) => percent(value).clamp(3, 200),
+            Threshold::UnboundedPercent(value) => percent(value).max(1),
         }
     }
 }
 
-/// Makes the last completed deployment PRIMARY again. Gives its id.
-fn roll_back(service: &mut Service, now: Duration) -> Option<String> {
-    let completed = service.last_completed.take()?;
-    service.deployments.retain(|deployment| deployment.id != completed.id);
-    let mut target = completed;
-    target.completed = false;
-    target.updated_at = now;
-    target.failed = 0;
-    target.not_before = now;
-    target.reason =
-        Some(format!("ECS deployment circuit breaker: rolling back to deploymentId {}.", target.id));
-    let id = target.id.clone();
-    service.deployments.insert(0, target);
-    Some(id)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_threshold_is_that_of_the_developer_guide() {
+        let default = json!({});
+        let of = |kind: &str, value: u32| json!({ "type": kind, "value": value });
+        for (configured, desired, expected) in [
+            (&default, 0, 3),
+            (&default, 1, 3),
+            (&default, 25, 13),
+            (&default, 400, 200),
+            (&default, 800, 200),
+            (&of("BOUNDED_PERCENT", 10), 25, 3),
+            (&of("BOUNDED_PERCENT", 100), 25, 25),
+            (&of("UNBOUNDED_PERCENT", 50), 800, 400),
+            (&of("UNBOUNDED_PERCENT", 50), 2, 1),
+            (&of("COUNT", 7), 800, 7),
+        ] {
+            let breaker = json!({ "enable": true, "rollback": true, "thresholdConfiguration": configured });
+            let breaker = CircuitBreaker::of(&json!({ "deploymentCircuitBreaker": breaker })).unwrap();
+            assert_eq!(breaker.threshold(desired), expected, "{configured} of {desired}");
+        }
+    }
+
+    #[test]
+    fn a_breaker_that_is_not_enabled_is_none() {
+        for configuration in
+            [json!({}), json!({ "deploymentCircuitBreaker": { "enable": false, "rollback": true } })]
+        {
+            assert_eq!(CircuitBreaker::of(&configuration), None, "{configuration}");
+        }
+    }
 }

@@ -43,10 +43,7 @@ impl State {
             arn: self.arn(&format!("task-definition/{family}:{number}")),
             number,
             registered_at: seconds(call.now),
-            registered_by: format!(
-                "arn:aws:sts::{}:assumed-role/lab/{}",
-                self.config.account, call.access_key
-            ),
+            registered_by: self.caller(call),
         };
         let definition = Definition {
             document: task_definition::registered(request, &revision),

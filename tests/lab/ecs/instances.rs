@@ -21,6 +21,8 @@ pub(super) struct ContainerInstance {
     pub(super) arn: String,
     ec2_instance_id: String,
     pub(super) attributes: Attributes,
+    /// Status DRAINING: its services' tasks go elsewhere, and none comes.
+    pub(super) draining: bool,
     registered_at: Duration,
     pub(super) agent_seen: Duration,
     version_info: Value,
@@ -29,6 +31,10 @@ pub(super) struct ContainerInstance {
 impl ContainerInstance {
     pub(super) fn id(&self) -> &str {
         self.arn.rsplit('/').next().unwrap_or(&self.arn)
+    }
+
+    fn status(&self) -> &'static str {
+        if self.draining { "DRAINING" } else { "ACTIVE" }
     }
 
     pub(super) fn is_connected(&self, now: Duration) -> bool {
@@ -100,6 +106,7 @@ impl State {
                     cluster,
                     ec2_instance_id,
                     attributes: Attributes::new(),
+                    draining: false,
                     registered_at: call.now,
                     agent_seen: call.now,
                     version_info: Value::Null,
@@ -126,7 +133,7 @@ impl State {
         json!({
             "containerInstanceArn": instance.arn,
             "ec2InstanceId": instance.ec2_instance_id,
-            "status": "ACTIVE",
+            "status": instance.status(),
             "agentConnected": instance.is_connected(now),
             "runningTasksCount": tasks(true),
             "pendingTasksCount": tasks(false),
@@ -171,15 +178,52 @@ impl State {
                 Expression::parse(text).map_err(|error| invalid(format!("Invalid filter '{text}': {error}.")))
             })
             .transpose()?;
-        let is_status = request.text("status")?.is_none_or(|status| status == "ACTIVE");
+        let status = request.text("status")?;
         let arns = self
             .instances
             .iter()
-            .filter(|i| is_status && i.cluster == cluster)
+            .filter(|i| i.cluster == cluster && status.is_none_or(|status| status == i.status()))
             .filter(|i| filter.as_ref().is_none_or(|filter| filter.matches(&i.attributes)))
             .map(|i| Value::from(i.arn.clone()))
             .collect();
         Ok(paged("containerInstanceArns", request.page(arns, 100, 100)?))
+    }
+
+    /// To DRAINING and back to ACTIVE.
+    pub(super) fn update_container_instances_state(
+        &mut self,
+        request: Input,
+        call: &Call,
+    ) -> Result<Value, ApiError> {
+        let cluster = self.cluster(request)?;
+        let draining = match request.required("status")? {
+            "ACTIVE" => false,
+            "DRAINING" => true,
+            other => {
+                return Err(ApiError::InvalidParameter(format!(
+                    "Container instance status {other} is not ACTIVE or DRAINING."
+                )));
+            }
+        };
+        let names = request.texts("containerInstances")?;
+        if names.is_empty() || names.len() > 10 {
+            return Err(ApiError::InvalidParameter("Container instances must be 1 to 10.".to_owned()));
+        }
+        let (mut found, mut failures) = (Vec::new(), Vec::new());
+        for name in names {
+            match self
+                .instances
+                .iter()
+                .position(|i| i.cluster == cluster && (i.arn == name || i.id() == name))
+            {
+                Some(at) => {
+                    self.instances[at].draining = draining;
+                    found.push(self.instance_answer(&self.instances[at], call.now));
+                }
+                None => failures.push(missing(name)),
+            }
+        }
+        Ok(json!({ "containerInstances": found, "failures": failures }))
     }
 
     /// Where the container instance of an attribute is: named by its full ARN, with or without a `targetType`, or by its short id

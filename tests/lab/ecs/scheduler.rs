@@ -1,13 +1,14 @@
 //! What ECS's service scheduler does next: which tasks it places where, and which it stops.
 //!
 //! The rules are those of rolling updates (developer guide, "minimumHealthyPercent and maximumPercent"): never fewer tasks running
-//! than the minimum because of a deployment, never more wanted than the maximum. A task that stops is replaced by one of the
-//! PRIMARY deployment.
+//! than the minimum because of a deployment or of an instance that drains, never more wanted than the maximum. A task that stops is
+//! replaced by one of its own deployment, or of PRIMARY once that has no more to replace. Every strategy is carried out as a rolling
+//! one: traffic is not the lab's business.
 
 use super::{
-    definitions::Definition,
-    instances::ContainerInstance,
-    placement::Expression,
+    circuit_breaker::CircuitBreaker,
+    deployments::Rollout,
+    placing::{Demand, Miss},
     services::{Service, ServiceStatus},
     state::State,
     tasks::{Placed, Status},
@@ -15,45 +16,34 @@ use super::{
 use serde_json::Value;
 use std::time::Duration;
 
-/// The longest pause before a deployment whose tasks fail to start is tried again. ECS itself goes up to some minutes.
-const MAX_PAUSE: Duration = Duration::from_secs(16);
-
-/// Why no instance takes a task, the nearest miss last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Miss {
-    NoInstance,
-    AgentDisconnected,
-    Capability,
-    MemberOf,
-    DistinctInstance,
-    Port,
-}
-
-impl Miss {
-    fn told(self, instance: &str) -> String {
-        let what = match self {
-            Self::NoInstance => {
-                return "Reason: No Container Instances were found in your cluster.".to_owned();
-            }
-            Self::AgentDisconnected => "has its agent disconnected.",
-            Self::Capability => "is missing an attribute required by your task.",
-            Self::MemberOf => "encountered error \"MemberOf placement constraint unsatisfied.\"",
-            Self::DistinctInstance => {
-                "encountered error \"DistinctInstance placement constraint unsatisfied.\""
-            }
-            Self::Port => "is already using a port required by your task.",
-        };
-        format!("The closest matching (container-instance {instance}) {what}")
-    }
-}
-
 /// What the next look at a service finds.
-struct Wanted {
-    /// Tasks of the PRIMARY deployment to place.
-    start: usize,
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// Ids of deployments, once for each task of it to place.
+    pub(super) start: Vec<(String, Place)>,
     /// Positions of tasks to stop.
-    stop: Vec<usize>,
-    completed: bool,
+    pub(super) stop: Vec<usize>,
+    pub(super) completed: bool,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Ran,
+    /// It stopped unasked before it ran.
+    Failed,
+    /// It stopped unasked after it ran.
+    Died,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// Where a task is to be placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Anywhere,
+    /// ARN of the container instance.
+    On(String),
 }
 
 impl State {
@@ -68,12 +58,15 @@ impl State {
         }
     }
 
-    fn tasks_of(&self, service: &Service) -> impl Iterator<Item = usize> {
+    /// Positions of the service's tasks that have not stopped.
+    pub(super) fn tasks_of(&self, service: &Service) -> impl Iterator<Item = usize> {
         let (cluster, name) = (service.cluster.clone(), service.name.clone());
         self.tasks
             .iter()
             .enumerate()
-            .filter(move |(_, t)| t.last != Status::Stopped && t.cluster == cluster && t.service == name)
+            .filter(move |(_, t)| {
+                t.last != Status::Stopped && t.cluster == cluster && t.service.as_ref() == Some(&name)
+            })
             .map(|(at, _)| at)
     }
 
@@ -90,47 +83,65 @@ impl State {
     }
 
     fn step_active(&mut self, at: usize, now: Duration) {
-        let wanted = self.wanted(&self.services[at], now);
+        if let Some(breaker) = CircuitBreaker::of(self.services[at].setting("deploymentConfiguration")) {
+            let desired = self.services[at].desired;
+            for told in self.services[at].deployments.trip(breaker, desired, now) {
+                self.tell(at, now, &told);
+            }
+        }
+        if let Some(capacity) = self.services[at].unplaced_capacity() {
+            if self.services[at].desired > 0 {
+                let told = format!(
+                    "was unable to place a task. Reason: the lab's ECS places no tasks on {capacity}."
+                );
+                self.tell_once(at, now, &told);
+            }
+            return;
+        }
+        let wanted = if self.services[at].is_daemon() {
+            self.services[at].desired = self.daemon_instances(&self.services[at]).len();
+            self.wanted_daemon(&self.services[at], now)
+        } else {
+            self.wanted(&self.services[at], now)
+        };
         for &task in &wanted.stop {
             let deployment = self.tasks[task].deployment.clone();
             self.tasks[task].want_stopped("ServiceSchedulerInitiated", &stop_reason(&deployment));
             let told = format!("has stopped 1 running tasks: (task {}).", self.tasks[task].id());
             self.tell(at, now, &told);
         }
-        for _ in 0..wanted.start {
-            match self.place(&self.services[at], now) {
+        for (deployment, place) in &wanted.start {
+            match self.placed(&self.services[at], deployment, place, now) {
                 Ok(placed) => {
                     let id = self.start_task(placed, now);
                     self.tell(at, now, &format!("has started 1 tasks: (task {id})."));
+                    for one in self.services[at].deployments.iter_mut().filter(|d| d.id == *deployment) {
+                        one.lost = one.lost.saturating_sub(1);
+                    }
                 }
                 Err((miss, instance)) => {
+                    let id = instance.rsplit('/').next().unwrap_or_default();
                     let told = format!(
                         "was unable to place a task because no container instance met all of its requirements. {}",
-                        miss.told(&instance)
+                        miss.told(id)
                     );
                     self.tell_once(at, now, &told);
+                    self.note_unplaced(at, deployment, now);
                     break;
                 }
             }
         }
         let busy: Vec<String> =
             self.tasks_of(&self.services[at]).map(|t| self.tasks[t].deployment.clone()).collect();
+        let least = self.config.least_rollout;
         let service = &mut self.services[at];
-        let mut first = true;
-        service.deployments.retain(|d| std::mem::take(&mut first) || busy.contains(&d.id));
+        service.deployments.drop_drained(|id| busy.iter().any(|busy| busy == id));
         if wanted.completed
-            && let Some(primary) = service.deployments.first_mut().filter(|d| !d.completed)
+            && let Some(told) = service.deployments.complete(least, now)
         {
-            primary.completed = true;
-            primary.updated_at = now;
-            primary.reason = None;
-            let last_completed = primary.clone();
-            let told = format!("(deployment {}) deployment completed.", primary.id);
-            service.last_completed = Some(last_completed);
             self.tell(at, now, &told);
             self.tell(at, now, "has reached a steady state.");
         }
-        self.break_circuit(at, now);
     }
 
     pub(super) fn tell(&mut self, at: usize, now: Duration, message: &str) {
@@ -148,17 +159,21 @@ impl State {
         }
     }
 
+    pub(super) fn is_draining(&self, instance: &str) -> bool {
+        self.instances.iter().any(|i| i.arn == instance && i.draining)
+    }
+
     fn wanted(&self, service: &Service, now: Duration) -> Wanted {
-        let Some(primary) = service.deployments.first().filter(|primary| !primary.broken) else {
-            return Wanted { start: 0, stop: vec![], completed: false };
-        };
+        let Some(primary) = service.deployments.primary() else { return Wanted::default() };
         let live: Vec<usize> = self.tasks_of(service).filter(|&t| self.tasks[t].wanted).collect();
-        let (mut new, mut old): (Vec<usize>, Vec<usize>) =
-            live.iter().partition(|&&t| self.tasks[t].deployment == primary.id);
+        let (mut new, mut old): (Vec<usize>, Vec<usize>) = live.iter().partition(|&&t| {
+            self.tasks[t].deployment == primary.id && !self.is_draining(&self.tasks[t].instance)
+        });
         let is_running = |t: &usize| self.tasks[*t].last == Status::Running;
         let running = live.iter().filter(|t| is_running(t)).count();
-        let least = (service.desired * service.percent("minimumHealthyPercent", 100)).div_ceil(100);
-        let most = service.desired * service.percent("maximumPercent", 200) / 100;
+        let least = (service.desired * service.percent("minimumHealthyPercent")).div_ceil(100);
+        let most = service.desired * service.percent("maximumPercent") / 100;
+        let failed = primary.rollout == Rollout::Failed;
 
         // Tasks that don't run yet go first: stopping them takes nothing from anybody.
         new.sort_by_key(is_running);
@@ -169,6 +184,10 @@ impl State {
             running.saturating_sub(stop.iter().filter(|t| is_running(t)).count()).saturating_sub(least);
         let mut taken = 0;
         for task in &old {
+            // A deployment that failed takes no more from those before it; what drains goes all the same.
+            if failed && !self.is_draining(&self.tasks[*task].instance) {
+                continue;
+            }
             if is_running(task) {
                 if taken == spare {
                     break;
@@ -177,124 +196,113 @@ impl State {
             }
             stop.push(*task);
         }
-        let missing = service.desired.saturating_sub(new.len());
-        let room = most.saturating_sub(live.len() - stop.len());
-        Wanted {
-            start: if now < primary.not_before { 0 } else { missing.min(room) },
-            stop,
-            completed: old.is_empty() && new.len() == service.desired && new.iter().all(is_running),
+        let left = live.len() - stop.len();
+        let mut room = most.saturating_sub(left);
+        let mut start = Vec::new();
+        // What an older deployment lost by itself it replaces, as long as that leaves a task missing.
+        let mut gap = service.desired.saturating_sub(left);
+        let may = |rollout| rollout != Rollout::Failed;
+        for older in service.deployments.iter().skip(1).filter(|d| may(d.rollout) && now >= d.not_before) {
+            let count = older.lost.min(gap).min(room);
+            start.extend(std::iter::repeat_n((older.id.clone(), Place::Anywhere), count));
+            gap -= count;
+            room -= count;
         }
+        if !failed && now >= primary.not_before {
+            let missing = service.desired.saturating_sub(new.len()).min(room);
+            start.extend(std::iter::repeat_n((primary.id.clone(), Place::Anywhere), missing));
+        }
+        let completed = old.is_empty() && new.len() == service.desired && new.iter().all(is_running);
+        Wanted { start, stop, completed }
     }
 
-    /// The instance for one more task of the service's PRIMARY deployment: of those that may take it, one in the zone, then the
-    /// instance, with the fewest of its tasks (ECS spreads services over zones by default).
-    fn place(&self, service: &Service, now: Duration) -> Result<Placed, (Miss, String)> {
-        let mut nearest = (Miss::NoInstance, String::new());
+    fn placed(
+        &self,
+        service: &Service,
+        deployment: &str,
+        place: &Place,
+        now: Duration,
+    ) -> Result<Placed, (Miss, String)> {
         let nowhere = || (Miss::NoInstance, String::new());
-        let primary = service.deployments.first().ok_or_else(nowhere)?;
-        let definition = self.definition(&primary.definition).ok_or_else(nowhere)?;
-        let ports = host_ports(definition);
-        let mut best: Option<((usize, usize, usize), &ContainerInstance)> = None;
-        for instance in self.instances.iter().filter(|i| i.cluster == service.cluster) {
-            if let Err(miss) = self.fits(service, definition, &ports, instance, now) {
-                if miss > nearest.0 {
-                    nearest = (miss, instance.id().to_owned());
-                }
-                continue;
+        let deployment = service.deployments.iter().find(|d| d.id == deployment).ok_or_else(nowhere)?;
+        let definition = self.definition(&deployment.definition).ok_or_else(nowhere)?;
+        let group = service.group();
+        let demand = Demand {
+            cluster: &service.cluster,
+            definition,
+            constraints: service.constraints(),
+            group: &group,
+        };
+        let instance = match place {
+            Place::Anywhere => self.place(&demand, now)?,
+            Place::On(arn) => {
+                let instance = self.active_instances(&service.cluster).find(|i| i.arn == *arn);
+                let instance = instance.ok_or_else(nowhere)?;
+                self.fits(&demand, instance, now).map_err(|miss| (miss, arn.clone()))?;
+                instance
             }
-            let zone = |i: &ContainerInstance| i.attributes.get("ecs.availability-zone").cloned().flatten();
-            let here = zone(instance);
-            let of_service =
-                |arn: &str| self.tasks_of(service).filter(|&t| self.tasks[t].instance == arn).count();
-            let in_zone = self.instances.iter().filter(|i| zone(i) == here).map(|i| of_service(&i.arn)).sum();
-            let all =
-                self.tasks.iter().filter(|t| t.instance == instance.arn && t.last != Status::Stopped).count();
-            let load = (in_zone, of_service(&instance.arn), all);
-            if best.as_ref().is_none_or(|(least, _)| load < *least) {
-                best = Some((load, instance));
-            }
-        }
-        let (_, instance) = best.ok_or(nearest)?;
+        };
         Ok(Placed {
             cluster: service.cluster.clone(),
             instance: instance.arn.clone(),
             definition: definition.arn.clone(),
-            service: service.name.clone(),
-            deployment: primary.id.clone(),
-            ports,
+            ports: demand.ports(),
+            group: group.clone(),
+            service: Some(service.name.clone()),
+            deployment: deployment.id.clone(),
+            overrides: Value::Object(serde_json::Map::new()),
         })
     }
 
-    fn fits(
-        &self,
-        service: &Service,
-        definition: &Definition,
-        ports: &[u64],
-        instance: &ContainerInstance,
-        now: Duration,
-    ) -> Result<(), Miss> {
-        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-        let of = |key: &str| definition.document.get(key).map(list).unwrap_or_default();
-        if !instance.is_connected(now) {
-            return Err(Miss::AgentDisconnected);
+    /// Finding no place counts as a failed task (service model, `Deployment.failedTasks`), now and then.
+    fn note_unplaced(&mut self, at: usize, deployment: &str, now: Duration) {
+        let Some(every) = self.config.unplaced_counts_every else { return };
+        for one in self.services[at].deployments.iter_mut().filter(|d| d.id == deployment) {
+            if now.saturating_sub(one.unplaced_at) >= every && one.rollout == Rollout::InProgress {
+                one.unplaced_at = now;
+                one.failed += 1;
+            }
         }
-        if !of("requiresAttributes")
-            .iter()
-            .all(|a| a["name"].as_str().is_some_and(|n| instance.attributes.contains_key(n)))
-        {
-            return Err(Miss::Capability);
-        }
-        let mut constraints = of("placementConstraints");
-        constraints.extend(list(service.setting("placementConstraints")));
-        // Expressions were parsed when they came in; one that can't be now is met by nobody.
-        let meets = |text: &str| Expression::parse(text).is_ok_and(|e| e.matches(&instance.attributes));
-        if !constraints.iter().filter_map(|c| c["expression"].as_str()).all(meets) {
-            return Err(Miss::MemberOf);
-        }
-        let distinct = constraints.iter().any(|c| c["type"] == "distinctInstance");
-        if distinct && self.tasks_of(service).any(|t| self.tasks[t].instance == instance.arn) {
-            return Err(Miss::DistinctInstance);
-        }
-        let held = self.tasks.iter().filter(|t| t.instance == instance.arn && t.last != Status::Stopped);
-        if held.flat_map(|t| &t.ports).any(|port| ports.contains(port)) {
-            return Err(Miss::Port);
-        }
-        Ok(())
     }
 
-    /// Counts what stopped before it ran, and makes its deployment wait a little longer each time.
-    pub(super) fn note_outcome(
-        &mut self,
-        cluster: &str,
-        service: &str,
-        deployment: &str,
-        failed: bool,
-        now: Duration,
-    ) {
-        let services = self.services.iter_mut().filter(|s| s.cluster == cluster && s.name == service);
-        for deployment in services.flat_map(|s| &mut s.deployments).filter(|d| d.id == deployment) {
-            if failed {
+    /// Counts tasks that stopped before they ran, and makes their deployment wait a little longer each time.
+    pub(super) fn note_outcome(&mut self, task: usize, outcome: Outcome, now: Duration) {
+        let task = &self.tasks[task];
+        let (cluster, id) = (task.cluster.clone(), task.deployment.clone());
+        let Some(name) = task.service.clone() else { return };
+        let longest = self.config.longest_pause;
+        let Some(at) = self.services.iter().position(|s| s.cluster == cluster && s.name == name) else {
+            return;
+        };
+        let service = &mut self.services[at];
+        let resets = CircuitBreaker::of(service.setting("deploymentConfiguration")).is_none_or(|b| b.resets);
+        let is_primary = service.deployments.primary().is_some_and(|d| d.id == id);
+        let mut inconsistent = false;
+        for deployment in service.deployments.iter_mut().filter(|d| d.id == id) {
+            if outcome == Outcome::Failed {
                 deployment.failed += 1;
                 let pause = Duration::from_secs(1 << deployment.failed.min(8).saturating_sub(1));
-                deployment.not_before = now + pause.min(MAX_PAUSE);
-            } else {
+                deployment.not_before = now + pause.min(longest);
+                inconsistent = deployment.failed == 3;
+            } else if resets && outcome == Outcome::Ran {
                 deployment.failed = 0;
             }
+            if !is_primary && matches!(outcome, Outcome::Failed | Outcome::Died) {
+                deployment.lost += 1;
+            }
+        }
+        if inconsistent {
+            self.tell(
+                at,
+                now,
+                "is unable to consistently start tasks successfully. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.",
+            );
         }
     }
 }
 
 fn stop_reason(deployment: &str) -> String {
     format!("Scaling activity initiated by (deployment {deployment})")
-}
-
-/// The ports of the instance that a task needs for itself; 0 stands for any that is free.
-fn host_ports(definition: &Definition) -> Vec<u64> {
-    let list =
-        |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let containers = list(&Value::Object(definition.document.clone()), "containerDefinitions");
-    let ports = containers.iter().flat_map(|c| list(c, "portMappings"));
-    ports.filter_map(|port| port["hostPort"].as_u64()).filter(|port| *port != 0).collect()
 }
 
 #[cfg(test)]

@@ -2,15 +2,15 @@
 
 use super::{
     ApiError,
+    deployments::{Deployment, Deployments},
     input::{Input, missing, paged},
     state::{Call, State, seconds},
+    task_sets::TaskSet,
     tasks::Task,
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// Most deployments of a service that have tasks (containers-roadmap#2836).
-const MAX_DEPLOYMENTS: usize = 5;
 /// Most events that DescribeServices tells.
 const MAX_EVENTS: usize = 100;
 
@@ -21,44 +21,44 @@ pub(super) enum ServiceStatus {
     Inactive,
 }
 
-/// A REPLICA service under the ECS (rolling) deployment controller.
+/// Who rolls a service's revisions out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Controller {
+    Ecs,
+    CodeDeploy,
+    External,
+}
+
+impl Controller {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ecs => "ECS",
+            Self::CodeDeploy => "CODE_DEPLOY",
+            Self::External => "EXTERNAL",
+        }
+    }
+}
+
+/// A service. Under a controller but ECS its deployments are not told; its task sets are.
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) cluster: String,
     pub(super) name: String,
     pub(super) arn: String,
     pub(super) status: ServiceStatus,
+    pub(super) controller: Controller,
+    /// Of a DAEMON: how many instances match, counted at each step.
     pub(super) desired: usize,
-    /// Newest first; the first one is PRIMARY.
-    pub(super) deployments: Vec<Deployment>,
-    /// What the circuit breaker would go back to.
-    pub(super) last_completed: Option<Deployment>,
+    pub(super) deployments: Deployments,
+    /// Those that CreateTaskSet made.
+    pub(super) task_sets: Vec<TaskSet>,
     /// Newest first.
     pub(super) events: Vec<Value>,
     /// What CreateService and UpdateService were sent and the lab has no own field for.
-    request: Map<String, Value>,
+    pub(super) request: Map<String, Value>,
     tags: Vec<Value>,
-    created_at: Duration,
-    created_by: String,
-}
-
-/// One rollout of one revision.
-#[derive(Debug, Clone)]
-pub(super) struct Deployment {
-    pub(super) id: String,
-    /// ARN of the revision.
-    pub(super) definition: String,
-    pub(super) completed: bool,
-    pub(super) updated_at: Duration,
-    /// Tasks in a row that stopped before they ran.
-    pub(super) failed: u32,
-    /// No task is started before: the more failed, the later.
-    pub(super) not_before: Duration,
-    /// Whether the circuit breaker gave it up.
-    pub(super) broken: bool,
-    /// `rolloutStateReason`, where it isn't the usual one.
-    pub(super) reason: Option<String>,
-    created_at: Duration,
+    pub(super) created_at: Duration,
+    pub(super) created_by: String,
 }
 
 impl Service {
@@ -70,7 +70,48 @@ impl Service {
         self.request.get(key).unwrap_or(&Value::Null)
     }
 
-    pub(super) fn percent(&self, key: &str, default: usize) -> usize {
+    pub(super) fn is_daemon(&self) -> bool {
+        self.setting("schedulingStrategy") == "DAEMON"
+    }
+
+    /// As EC2, unless it was said otherwise; `None` with capacity providers.
+    pub(super) fn launch_type(&self) -> Option<&str> {
+        match self.setting("launchType").as_str() {
+            None if self.has_capacity_providers() => None,
+            None => Some("EC2"),
+            said => said,
+        }
+    }
+
+    fn has_capacity_providers(&self) -> bool {
+        self.setting("capacityProviderStrategy").as_array().is_some_and(|all| !all.is_empty())
+    }
+
+    /// What the service wants to run on and the lab hasn't, in words for an event.
+    pub(super) fn unplaced_capacity(&self) -> Option<String> {
+        if self.has_capacity_providers() {
+            return Some("capacity providers".to_owned());
+        }
+        self.launch_type().filter(|kind| *kind != "EC2").map(|kind| format!("launch type {kind}"))
+    }
+
+    /// The service's own placement constraints.
+    pub(super) fn constraints(&self) -> &[Value] {
+        self.setting("placementConstraints").as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// The group of its tasks.
+    pub(super) fn group(&self) -> String {
+        format!("service:{}", self.name)
+    }
+
+    /// `minimumHealthyPercent` or `maximumPercent`: as it was said, else ECS's default for the scheduling strategy.
+    pub(super) fn percent(&self, key: &str) -> usize {
+        let default = match (key, self.is_daemon()) {
+            ("minimumHealthyPercent", false) | ("maximumPercent", true) => 100,
+            ("minimumHealthyPercent", true) => 0,
+            _ => 200,
+        };
         let value = self.setting("deploymentConfiguration").get(key).and_then(Value::as_u64);
         value.and_then(|percent| usize::try_from(percent).ok()).unwrap_or(default)
     }
@@ -81,8 +122,8 @@ impl Service {
         self.events.truncate(MAX_EVENTS);
     }
 
-    fn has_tasks(&self, task: &Task) -> bool {
-        task.cluster == self.cluster && task.service == self.name
+    pub(super) fn has_task(&self, task: &Task) -> bool {
+        task.cluster == self.cluster && task.service.as_ref() == Some(&self.name)
     }
 }
 
@@ -100,25 +141,37 @@ const OWN_KEYS: [&str; 10] = [
     "platformVersion",
 ];
 
-/// Takes over what the lab only keeps, and refuses what it can't act on.
-fn merge(kept: &mut Map<String, Value>, request: Input) -> Result<(), ApiError> {
-    let unknown = |what: String| Err(ApiError::Client(format!("the lab's ECS has no {what}")));
-    match request.text("schedulingStrategy")? {
-        None | Some("REPLICA") => {}
-        Some(other) => return unknown(format!("scheduling strategy {other}")),
+/// Settings whose change is a new deployment by itself (service model, UpdateService: placement constraints are not among them).
+const DEPLOYED: [&str; 5] = [
+    "networkConfiguration",
+    "loadBalancers",
+    "serviceConnectConfiguration",
+    "volumeConfigurations",
+    "capacityProviderStrategy",
+];
+
+fn invalid<T>(text: impl Into<String>) -> Result<T, ApiError> {
+    Err(ApiError::InvalidParameter(text.into()))
+}
+
+fn one_of(request: Input, key: &str, known: &[&str]) -> Result<(), ApiError> {
+    match request.text(key)? {
+        Some(value) if !known.contains(&value) => invalid(format!("Invalid {key}: {value}.")),
+        _ => Ok(()),
     }
-    match request.text("launchType")? {
-        None | Some("EC2") => {}
-        Some(other) => return unknown(format!("launch type {other}")),
+}
+
+fn controller(request: Input) -> Result<Controller, ApiError> {
+    match request.object("deploymentController")?.map(|c| c.required("type")).transpose()? {
+        None | Some("ECS") => Ok(Controller::Ecs),
+        Some("CODE_DEPLOY") => Ok(Controller::CodeDeploy),
+        Some("EXTERNAL") => Ok(Controller::External),
+        Some(other) => invalid(format!("Invalid deployment controller: {other}.")),
     }
-    if !request.list("capacityProviderStrategy")?.is_empty() {
-        return unknown("capacity providers".to_owned());
-    }
-    if let Some(controller) = request.object("deploymentController")?
-        && controller.text("type")?.is_some_and(|kind| kind != "ECS")
-    {
-        return unknown("deployment controller but ECS".to_owned());
-    }
+}
+
+/// Refuses placement constraints that ECS would.
+pub(super) fn check_constraints(request: Input) -> Result<(), ApiError> {
     for constraint in request.objects("placementConstraints")? {
         match constraint.required("type")? {
             "distinctInstance" => {}
@@ -131,6 +184,20 @@ fn merge(kept: &mut Map<String, Value>, request: Input) -> Result<(), ApiError> 
             other => return Err(ApiError::InvalidParameter(format!("Invalid constraint type {other}."))),
         }
     }
+    Ok(())
+}
+
+/// Takes over what the lab only keeps, and refuses what ECS would.
+fn merge(kept: &mut Map<String, Value>, request: Input) -> Result<(), ApiError> {
+    one_of(request, "schedulingStrategy", &["REPLICA", "DAEMON"])?;
+    one_of(request, "launchType", &["EC2", "FARGATE", "EXTERNAL", "MANAGED_INSTANCES"])?;
+    if request.text("launchType")?.is_some() && !request.list("capacityProviderStrategy")?.is_empty() {
+        return invalid("Specify one of launchType and capacityProviderStrategy.");
+    }
+    if let Some(configuration) = request.object("deploymentConfiguration")? {
+        one_of(configuration, "strategy", &["ROLLING", "BLUE_GREEN", "LINEAR", "CANARY"])?;
+    }
+    check_constraints(request)?;
     let sent =
         request.fields().iter().filter(|(key, value)| !OWN_KEYS.contains(&key.as_str()) && !value.is_null());
     kept.extend(sent.map(|(key, value)| (key.clone(), value.clone())));
@@ -141,8 +208,16 @@ impl State {
     pub(super) fn create_service(&mut self, request: Input, call: &Call) -> Result<Value, ApiError> {
         let cluster = self.cluster(request)?;
         let name = request.required("serviceName")?.to_owned();
-        let definition = self.runnable(request.required("taskDefinition")?)?.arn.clone();
-        let invalid = |text: &str| Err(ApiError::InvalidParameter(text.to_owned()));
+        let controller = controller(request)?;
+        let definition = match (controller, request.text("taskDefinition")?) {
+            (Controller::External, None) => None,
+            (Controller::External, Some(_)) => {
+                return invalid(
+                    "Cannot specify a task definition for a service with an EXTERNAL deployment controller.",
+                );
+            }
+            _ => Some(self.runnable(request.required("taskDefinition")?)?.arn.clone()),
+        };
         match self.find_service(&cluster, &name).map(|service| service.status) {
             Some(ServiceStatus::Active) => return invalid("Creation of service was not idempotent."),
             Some(ServiceStatus::Draining) => {
@@ -152,17 +227,29 @@ impl State {
         }
         let mut kept = Map::new();
         merge(&mut kept, request)?;
+        let desired = request.count("desiredCount")?;
+        if kept.get("schedulingStrategy").is_some_and(|strategy| strategy == "DAEMON") {
+            daemon_takes_no_count(desired)?;
+            if controller != Controller::Ecs {
+                return invalid(format!(
+                    "The DAEMON scheduling strategy is not supported with a {} deployment controller.",
+                    controller.name()
+                ));
+            }
+        }
+        let first = definition.map(|definition| self.new_deployment(definition, call.now));
         let service = Service {
             arn: self.arn(&format!("service/{cluster}/{name}")),
             status: ServiceStatus::Active,
-            desired: request.count("desiredCount")?.unwrap_or(0),
-            deployments: vec![self.new_deployment(definition, call.now)],
-            last_completed: None,
+            controller,
+            desired: desired.unwrap_or(0),
+            deployments: Deployments::new(first),
+            task_sets: vec![],
             events: vec![],
             request: kept,
             tags: request.list("tags")?.to_vec(),
             created_at: call.now,
-            created_by: format!("arn:aws:sts::{}:assumed-role/lab/{}", self.config.account, call.access_key),
+            created_by: self.caller(call),
             cluster,
             name,
         };
@@ -173,53 +260,43 @@ impl State {
     }
 
     fn new_deployment(&mut self, definition: String, now: Duration) -> Deployment {
-        Deployment {
-            id: format!("ecs-svc/{:019}", self.new_number() >> 1),
-            definition,
-            completed: false,
-            created_at: now,
-            updated_at: now,
-            failed: 0,
-            not_before: now,
-            broken: false,
-            reason: None,
-        }
+        Deployment::new(format!("ecs-svc/{:019}", self.new_number() >> 1), definition, now)
     }
 
-    /// A new deployment, if the revision is another one or it is forced; without a change, none.
+    /// A new deployment, if the revision or what is deployed with it is another one, or it is forced; without a change, none.
     pub(super) fn update_service(&mut self, request: Input, call: &Call) -> Result<Value, ApiError> {
         let cluster = self.cluster(request)?;
         let at = self.service_at(&cluster, request.required("service")?).ok_or(ApiError::ServiceNotFound)?;
-        if !self.services[at].is_active() {
+        let service = &self.services[at];
+        if !service.is_active() {
             return Err(ApiError::ServiceNotActive);
         }
-        let current = self.services[at].deployments.first().map(|d| d.definition.clone());
+        let forced = request.flag("forceNewDeployment")?;
+        refuse_for_controller(service.controller, request.get("taskDefinition").is_some(), forced)?;
+        let current = service.deployments.primary().map(|d| d.definition.clone());
         let wanted = match request.text("taskDefinition")? {
             Some(name) => Some(self.runnable(name)?.arn.clone()),
             None => current.clone(),
         };
         let desired = request.count("desiredCount")?;
-        let mut kept = self.services[at].request.clone();
+        if service.is_daemon() {
+            daemon_takes_no_count(desired)?;
+        }
+        let mut kept = service.request.clone();
         merge(&mut kept, request)?;
+        let changed = DEPLOYED.iter().any(|key| kept.get(*key) != service.request.get(*key));
         let deployment = match wanted {
-            Some(definition)
-                if Some(&definition) != current.as_ref() || request.flag("forceNewDeployment")? =>
-            {
+            Some(definition) if Some(&definition) != current.as_ref() || forced || changed => {
+                service.deployments.may_begin()?;
                 Some(self.new_deployment(definition, call.now))
             }
             _ => None,
         };
-        // containers-roadmap#2836
-        if deployment.is_some() && self.services[at].deployments.len() >= MAX_DEPLOYMENTS {
-            return Err(ApiError::InvalidParameter(format!(
-                "{MAX_DEPLOYMENTS} active deployments exist, unable to create new deployment"
-            )));
-        }
         let service = &mut self.services[at];
         service.request = kept;
         service.desired = desired.unwrap_or(service.desired);
         if let Some(deployment) = deployment {
-            service.deployments.insert(0, deployment);
+            service.deployments.begin(deployment);
         }
         Ok(json!({ "service": self.service_answer(&self.services[at]) }))
     }
@@ -239,13 +316,13 @@ impl State {
         }
         service.status = ServiceStatus::Draining;
         service.desired = 0;
-        for deployment in &mut service.deployments {
+        for deployment in service.deployments.iter_mut() {
             deployment.updated_at = call.now;
         }
         Ok(json!({ "service": self.service_answer(&self.services[at]) }))
     }
 
-    fn service_at(&self, cluster: &str, name: &str) -> Option<usize> {
+    pub(super) fn service_at(&self, cluster: &str, name: &str) -> Option<usize> {
         self.services.iter().position(|s| s.cluster == cluster && (s.name == name || s.arn == name))
     }
 
@@ -282,82 +359,47 @@ impl State {
 
     pub(super) fn list_services(&self, request: Input) -> Result<Value, ApiError> {
         let cluster = self.cluster(request)?;
-        let launch = request.text("launchType")?.is_none_or(|kind| kind == "EC2");
-        let strategy = request.text("schedulingStrategy")?.is_none_or(|kind| kind == "REPLICA");
+        let (launch, strategy) = (request.text("launchType")?, request.text("schedulingStrategy")?);
+        let strategy_of = |s: &Service| if s.is_daemon() { "DAEMON" } else { "REPLICA" };
         let arns = self
             .services
             .iter()
-            .filter(|s| launch && strategy && s.cluster == cluster && s.is_active())
+            .filter(|s| s.cluster == cluster && s.is_active())
+            .filter(|s| launch.is_none_or(|kind| s.launch_type() == Some(kind)))
+            .filter(|s| strategy.is_none_or(|kind| strategy_of(s) == kind))
             .map(|s| Value::from(s.arn.clone()))
             .collect();
         Ok(paged("serviceArns", request.page(arns, 10, 100)?))
     }
+}
 
-    pub(super) fn service_answer(&self, service: &Service) -> Value {
-        let tasks: Vec<&Task> = self.tasks.iter().filter(|t| service.has_tasks(t)).collect();
-        let count = |id: Option<&str>, running| {
-            tasks.iter().filter(|t| id.is_none_or(|id| id == t.deployment) && t.is_counted(running)).count()
-        };
-        let deployments: Vec<Value> = service
-            .deployments
-            .iter()
-            .enumerate()
-            .map(|(at, d)| {
-                let (state, told) = match (d.broken, d.completed) {
-                    (true, _) => ("FAILED", "failed"),
-                    (false, true) => ("COMPLETED", "completed"),
-                    (false, false) => ("IN_PROGRESS", "in progress"),
-                };
-                let usual = format!("ECS deployment {} {told}.", d.id);
-                json!({
-                    "id": d.id,
-                    "status": if at == 0 { "PRIMARY" } else { "ACTIVE" },
-                    "taskDefinition": d.definition,
-                    "desiredCount": if at == 0 { service.desired } else { 0 },
-                    "runningCount": count(Some(&d.id), true),
-                    "pendingCount": count(Some(&d.id), false),
-                    "failedTasks": d.failed,
-                    "createdAt": seconds(d.created_at),
-                    "updatedAt": seconds(d.updated_at),
-                    "launchType": "EC2",
-                    "rolloutState": state,
-                    "rolloutStateReason": d.reason.clone().unwrap_or(usual),
-                })
-            })
-            .collect();
-        let mut answer = json!({
-            "serviceArn": service.arn,
-            "serviceName": service.name,
-            "clusterArn": self.arn(&format!("cluster/{}", service.cluster)),
-            "status": match service.status {
-                ServiceStatus::Active => "ACTIVE",
-                ServiceStatus::Draining => "DRAINING",
-                ServiceStatus::Inactive => "INACTIVE",
-            },
-            "desiredCount": service.desired,
-            "runningCount": count(None, true),
-            "pendingCount": count(None, false),
-            "launchType": "EC2",
-            "taskDefinition": service.deployments.first().map(|d| d.definition.clone()),
-            "deployments": deployments,
-            "events": service.events,
-            "createdAt": seconds(service.created_at),
-            "createdBy": service.created_by,
-            "loadBalancers": [], "serviceRegistries": [], "placementConstraints": [], "placementStrategy": [],
-            "schedulingStrategy": "REPLICA",
-            "deploymentController": { "type": "ECS" },
-            "enableECSManagedTags": false, "propagateTags": "NONE", "enableExecuteCommand": false,
-        });
-        for (key, value) in &service.request {
-            answer[key] = value.clone();
-        }
-        let configuration = &mut answer["deploymentConfiguration"];
-        if !configuration.is_object() {
-            *configuration = json!({});
-        }
-        for (key, default) in [("minimumHealthyPercent", 100), ("maximumPercent", 200)] {
-            configuration[key] = service.percent(key, default).into();
-        }
-        answer
+/// ECS's words for a count on a DAEMON service.
+fn daemon_takes_no_count(desired: Option<usize>) -> Result<(), ApiError> {
+    match desired {
+        None => Ok(()),
+        Some(_) => invalid(
+            "The daemon scheduling strategy does not support a desired count for services. Remove the desired count value and try again",
+        ),
     }
+}
+
+/// Revisions of CODE_DEPLOY and EXTERNAL services come by CodeDeploy and CreateTaskSet.
+fn refuse_for_controller(controller: Controller, definition: bool, forced: bool) -> Result<(), ApiError> {
+    let way = match controller {
+        Controller::Ecs => return Ok(()),
+        Controller::CodeDeploy => "Use AWS CodeDeploy to trigger a new deployment.",
+        Controller::External => "Create a new task set.",
+    };
+    let name = controller.name();
+    if definition {
+        return invalid(format!(
+            "Unable to update task definition on services with a {name} deployment controller. {way}"
+        ));
+    }
+    if forced {
+        return invalid(format!(
+            "Cannot force a new deployment on services with a {name} deployment controller. {way}"
+        ));
+    }
+    Ok(())
 }

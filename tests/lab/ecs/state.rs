@@ -67,9 +67,17 @@ impl State {
             "DescribeClusters" => self.describe_clusters(request),
             "ListTasks" => self.list_tasks(request),
             "DescribeTasks" => self.describe_tasks(request),
+            "CreateTaskSet" => self.create_task_set(request, call),
+            "UpdateContainerInstancesState" => self.update_container_instances_state(request, call),
+            "RunTask" => self.run_task(request, call),
             "StopTask" => self.stop_task(request, call),
             other => Err(ApiError::UnknownOperation(other.to_owned())),
         }
+    }
+
+    /// The caller, as ECS names it.
+    pub(super) fn caller(&self, call: &Call) -> String {
+        format!("arn:aws:sts::{}:assumed-role/lab/{}", self.config.account, call.access_key)
     }
 
     pub(super) fn arn(&self, resource: &str) -> String {

@@ -3,6 +3,7 @@
 use super::{
     ApiError,
     input::{Input, missing, paged},
+    scheduler::Outcome,
     state::{Call, State, seconds},
 };
 use serde_json::{Value, json};
@@ -35,10 +36,12 @@ pub(super) struct Task {
     pub(super) instance: String,
     /// ARN of the revision.
     pub(super) definition: String,
-    /// The service.
-    pub(super) service: String,
-    /// Id of the deployment.
+    pub(super) group: String,
+    /// The service; `None` for one of RunTask's.
+    pub(super) service: Option<String>,
+    /// Id of the deployment; of one of RunTask's, what it was said to be started by.
     pub(super) deployment: String,
+    overrides: Value,
     /// Whether ECS wants it to run; once it doesn't, it never does again.
     pub(super) wanted: bool,
     pub(super) last: Status,
@@ -58,9 +61,11 @@ pub(super) struct Placed {
     pub(super) cluster: String,
     pub(super) instance: String,
     pub(super) definition: String,
-    pub(super) service: String,
-    pub(super) deployment: String,
     pub(super) ports: Vec<u64>,
+    pub(super) group: String,
+    pub(super) service: Option<String>,
+    pub(super) deployment: String,
+    pub(super) overrides: Value,
 }
 
 impl Task {
@@ -88,7 +93,9 @@ impl State {
             cluster: placed.cluster,
             instance: placed.instance,
             definition: placed.definition,
+            group: placed.group,
             service: placed.service,
+            overrides: placed.overrides,
             deployment: placed.deployment,
             wanted: true,
             last: Status::Pending,
@@ -110,16 +117,16 @@ impl State {
             "clusterArn": self.arn(&format!("cluster/{}", task.cluster)),
             "containerInstanceArn": task.instance,
             "taskDefinitionArn": task.definition,
-            "group": format!("service:{}", task.service),
-            "startedBy": task.deployment,
+            "group": task.group,
             "launchType": "EC2",
             "desiredStatus": if task.wanted { "RUNNING" } else { "STOPPED" },
             "lastStatus": task.last.name(),
             "containers": task.containers,
             "createdAt": seconds(task.created_at),
-            "attachments": [], "attributes": [], "overrides": {}, "tags": [],
+            "attachments": [], "attributes": [], "overrides": task.overrides, "tags": [],
         });
         for (key, value) in [
+            ("startedBy", Some(&task.deployment).filter(|by| !by.is_empty()).map(|by| by.as_str().into())),
             ("stopCode", task.stop_code.clone().map(Value::from)),
             ("stoppedReason", task.stopped_reason.clone().map(Value::from)),
             ("startedAt", task.started_at.map(|at| seconds(at).into())),
@@ -156,7 +163,7 @@ impl State {
             .tasks
             .iter()
             .filter(|t| t.cluster == cluster && t.wanted == wanted)
-            .filter(|t| service.as_ref().is_none_or(|name| *name == t.service))
+            .filter(|t| service.as_ref().is_none_or(|name| Some(name) == t.service.as_ref()))
             .filter(|t| instance.as_ref().is_none_or(|arn| *arn == t.instance))
             .filter(|t| {
                 family.is_none_or(|name| self.definition(&t.definition).is_some_and(|d| d.family == name))
@@ -249,16 +256,22 @@ impl State {
             other => return Err(ApiError::InvalidParameter(format!("Invalid status: {other}"))),
         };
         let (reason, code) = (report.text("reason")?, report.text("stopCode")?);
-        let task = self
+        let position = self
             .tasks
-            .iter_mut()
-            .find(|t| t.instance == arn && (t.id() == task || t.arn == task))
+            .iter()
+            .position(|t| t.instance == arn && (t.id() == task || t.arn == task))
             .ok_or_else(|| ApiError::InvalidParameter("The referenced task was not found.".to_owned()))?;
+        let task = &mut self.tasks[position];
         if status <= task.last {
             return Ok(());
         }
-        // A task that was never wanted to stop, and stopped before it ran, counts against its deployment.
-        let failed = status == Status::Stopped && task.wanted && !task.ever_ran;
+        // One that was not asked to stop, and stopped before it ran, counts against its deployment.
+        let outcome = match (status, task.wanted, task.ever_ran) {
+            (Status::Stopped, false, _) => Outcome::Stopped,
+            (Status::Stopped, true, false) => Outcome::Failed,
+            (Status::Stopped, true, true) => Outcome::Died,
+            _ => Outcome::Ran,
+        };
         task.last = status;
         if let Some(containers) = report.get("containers") {
             task.containers = containers.clone();
@@ -277,10 +290,8 @@ impl State {
                 );
             }
         }
-        let (cluster, service, deployment) =
-            (task.cluster.clone(), task.service.clone(), task.deployment.clone());
         if status != Status::Pending {
-            self.note_outcome(&cluster, &service, &deployment, failed, now);
+            self.note_outcome(position, outcome, now);
         }
         Ok(())
     }
