@@ -42,6 +42,11 @@ impl State {
         Self { config, definitions: vec![], instances: vec![], services: vec![], tasks: vec![], ids: seed }
     }
 
+    /// How fast this ECS is, to be changed while it runs.
+    pub(super) fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
     /// Does one API operation; what it makes the scheduler do comes with the next [`State::step`].
     ///
     /// # Errors
@@ -78,6 +83,10 @@ impl State {
     /// The caller, as ECS names it.
     pub(super) fn caller(&self, call: &Call) -> String {
         format!("arn:aws:sts::{}:assumed-role/lab/{}", self.config.account, call.access_key)
+    }
+
+    pub(super) fn role_arn(&self, name: &str) -> String {
+        format!("arn:aws:iam::{}:role/{name}", self.config.account)
     }
 
     pub(super) fn arn(&self, resource: &str) -> String {
