@@ -15,6 +15,7 @@
 //! | `task_sets`, `run_task` | what is not a rolling deployment |
 //! | [`placement`] | the cluster query language |
 //! | `front` | what a call passes first: `faults` of a test, token `buckets`, the service [`model`], the caller's `policy` |
+//! | [`generated`] | a task definition with every member of the model, for tests |
 //! | [`server`], `controls` | HTTP and the record of calls; the lab's own paths |
 //!
 //! What it doesn't know it refuses by name; it never answers as if it had done it. Left out: CPU and memory as placement limits
@@ -30,6 +31,7 @@ mod deployments;
 mod error;
 mod faults;
 mod front;
+pub mod generated;
 mod input;
 mod instances;
 pub mod model;

@@ -8,7 +8,7 @@ use super::{
     services::Service,
     tasks::Task,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// Who calls, and when.
@@ -148,8 +148,16 @@ impl State {
     }
 
     /// All there is, for a person who looks at a lab and for the logs that a failed test leaves.
+    ///
+    /// `tags` has a revision's tags by its ARN; `rollbackTargets` the deployment that a rollback of a service (by ARN) would go to.
     pub fn dump(&self, now: Duration) -> Value {
+        let tags: Map<String, Value> =
+            self.definitions.iter().map(|d| (d.arn.clone(), d.tags.clone().into())).collect();
+        let target = |s: &Service| s.deployments.target().map_or(Value::Null, |d| d.id.as_str().into());
+        let targets: Map<String, Value> = self.services.iter().map(|s| (s.arn.clone(), target(s))).collect();
         json!({
+            "tags": tags,
+            "rollbackTargets": targets,
             "clusters": self.config.clusters.iter().map(|name| self.cluster_answer(name)).collect::<Vec<_>>(),
             "containerInstances": self.instances.iter().map(|i| self.instance_answer(i, now)).collect::<Vec<_>>(),
             "services": self.services.iter().map(|s| self.service_answer(s)).collect::<Vec<_>>(),
