@@ -82,6 +82,7 @@ impl Lab {
             .build()
             .map_err(host::failed("start", Path::new("the lab's servers")))?;
         let identities = Identity::all();
+        let model = ecs::Model::of_environment(&prepared.moto)?;
         serve(&servers, (GATEWAYS[0], ECS_PORT), |listener| {
             ecs::serve(
                 listener,
@@ -89,7 +90,7 @@ impl Lab {
                     account: ACCOUNT.to_owned(),
                     region: REGION.to_owned(),
                     clusters: vec![CLUSTER.to_owned()],
-                    ..ecs::Config::default()
+                    ..ecs::Config::checked(model)
                 },
             )
         })?;
@@ -144,6 +145,24 @@ impl Lab {
         ];
         let url = format!("http://{}:{ECS_PORT}/", GATEWAYS[0]);
         Ok(http::succeed("POST", &url, &headers, request.to_string().as_bytes())?.json())
+    }
+
+    /// Makes ECS newer than everybody's SDK: these members of an operation's request count as known from now on.
+    ///
+    /// # Errors
+    /// When the lab's ECS doesn't answer.
+    pub fn newer_ecs(&self, operation: &str, members: &[&str]) -> Result<(), Error> {
+        self.ecs_control("POST", "model", &json!({ "operation": operation, "add": members })).map(drop)
+    }
+
+    /// One of the lab's own paths of ECS, without the `/lab/` before it; see [`ecs::server`].
+    ///
+    /// # Errors
+    /// [`Error::Request`] with what it answers.
+    pub fn ecs_control(&self, method: &str, path: &str, body: &Value) -> Result<Value, Error> {
+        let url = format!("http://{}:{ECS_PORT}/lab/{path}", GATEWAYS[0]);
+        let body = body.to_string();
+        Ok(http::succeed(method, &url, &[("content-type", "application/json")], body.as_bytes())?.json())
     }
 
     /// Every call to ECS so far that instance `index` made, or all calls.

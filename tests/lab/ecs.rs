@@ -14,21 +14,30 @@
 //! | `placing` | where a task goes, or why nowhere |
 //! | `task_sets`, `run_task` | what is not a rolling deployment |
 //! | [`placement`] | the cluster query language |
-//! | [`server`] | HTTP, the record of calls, the lab's own paths |
+//! | `front` | what a call passes first: `faults` of a test, token `buckets`, the service [`model`], the caller's `policy` |
+//! | [`generated`] | a task definition with every member of the model, for tests |
+//! | [`server`], `controls` | HTTP and the record of calls; the lab's own paths |
 //!
 //! What it doesn't know it refuses by name; it never answers as if it had done it. Left out: CPU and memory as placement limits
 //! (ports and attributes are), load balancers, alarms. FARGATE and capacity providers are accepted and shown, and an event says that
 //! their tasks are not placed; BLUE_GREEN, LINEAR and CANARY are carried out as rolling updates.
 
+mod buckets;
 mod circuit_breaker;
+mod controls;
 mod daemon;
 mod definitions;
 mod deployments;
 mod error;
+mod faults;
+mod front;
+pub mod generated;
 mod input;
 mod instances;
+pub mod model;
 pub mod placement;
 mod placing;
+mod policy;
 mod run_task;
 mod scheduler;
 pub mod server;
@@ -42,6 +51,9 @@ mod tasks;
 mod testing;
 
 pub use error::ApiError;
+pub use faults::{Fault, Kind, Scope};
+pub use model::Model;
+pub use policy::{Allow, Policies};
 pub use server::serve;
 
 use std::time::Duration;
@@ -64,10 +76,31 @@ pub struct Config {
     /// A deployment is IN_PROGRESS for so long at least, a rollback too: ECS's steady state takes a while, and what happens in
     /// between must be possible.
     pub least_rollout: Duration,
+    /// Whether requests are checked against the service model.
+    pub check: Check,
+    /// Whether calls are throttled, at the documented rates.
+    pub throttles: bool,
+    /// What each access key is allowed; one that isn't in it may do everything.
+    pub policies: Policies,
 }
 
-impl Default for Config {
-    fn default() -> Self {
+/// Whether requests are checked against the service model.
+#[derive(Debug, Clone)]
+pub enum Check {
+    /// They are.
+    Model(Box<Model>),
+    /// They are not: for tests of what lies behind, which are to run without botocore.
+    Off,
+}
+
+impl Config {
+    /// ECS as it is, as far as the lab goes.
+    pub fn checked(model: Model) -> Self {
+        Self { check: Check::Model(Box::new(model)), ..Self::unchecked() }
+    }
+
+    /// The same without the service model.
+    pub fn unchecked() -> Self {
         Self {
             account: "123456789012".to_owned(),
             region: "us-east-1".to_owned(),
@@ -75,6 +108,9 @@ impl Default for Config {
             longest_pause: Duration::from_secs(16),
             unplaced_counts_every: Some(Duration::from_secs(20)),
             least_rollout: Duration::from_secs(1),
+            check: Check::Off,
+            throttles: true,
+            policies: Policies::new(),
         }
     }
 }

@@ -56,6 +56,12 @@ pub(crate) fn fields_that_nobody_knows_are_kept(lab: &Lab) -> Result<String, Err
     document["containerDefinitions"][0]["dockerLabels"]["convox.app"] = json!("of-tomorrow");
     document["containerDefinitions"][0]["linuxParameters"] =
         json!({ "initProcessEnabled": true, "newToo": 7 });
+    let new = [
+        "aFieldOfTomorrow",
+        "containerDefinitions[].anotherOne",
+        "containerDefinitions[].linuxParameters.newToo",
+    ];
+    lab.newer_ecs("RegisterTaskDefinition", &new)?;
     let source = app::register(lab, &document)?;
     app::create(lab, "of-tomorrow", &source, 0)?;
     let patched = app::revision(lab, &app::patched(lab, "of-tomorrow")?)?;

@@ -16,7 +16,7 @@ pub(super) struct Definition {
     pub(super) revision: u64,
     /// The answer of DescribeTaskDefinition, raw.
     pub(super) document: Map<String, Value>,
-    tags: Vec<Value>,
+    pub(super) tags: Vec<Value>,
 }
 
 impl Definition {

@@ -159,7 +159,7 @@ fn a_completed_deployment_that_left_the_list_is_still_the_target() {
 #[test]
 fn finding_no_place_fails_a_deployment_after_a_while() {
     for (every, expected) in [(Some(20), "PRIMARY COMPLETED 1"), (None, "PRIMARY IN_PROGRESS 2")] {
-        let config = Config { unplaced_counts_every: every.map(Duration::from_secs), ..Config::default() };
+        let config = Config { unplaced_counts_every: every.map(Duration::from_secs), ..Config::unchecked() };
         let mut lab = Lab::with(1, config);
         let good = lab.define(|_| {});
         lab.create(&good, 1, breaker(true));

@@ -97,6 +97,11 @@ impl Deployments {
         self.list.iter_mut()
     }
 
+    /// What a rollback would go back to now.
+    pub(super) fn target(&self) -> Option<&Deployment> {
+        self.list.iter().find(|d| d.rollout == Rollout::Completed).or(self.past.as_ref())
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -29,6 +29,15 @@ pub enum ApiError {
     /// A field has a JSON type that it can't have.
     #[error("{0}")]
     Serialization(String),
+    /// The caller's policy doesn't allow it.
+    #[error("{0}")]
+    AccessDenied(String),
+    /// A token bucket of the account is empty.
+    #[error("Rate exceeded")]
+    Throttling,
+    /// ECS itself fails: only ever a fault of a test.
+    #[error("Service Unavailable. Please try again later.")]
+    Server,
     /// An operation that ECS has and the lab hasn't, or that nobody has.
     #[error("the lab's ECS has no operation {0}")]
     UnknownOperation(String),
@@ -46,11 +55,19 @@ impl ApiError {
             Self::TargetNotFound(_) => "TargetNotFoundException",
             Self::AttributeLimitExceeded(_) => "AttributeLimitExceededException",
             Self::Serialization(_) => "SerializationException",
+            Self::AccessDenied(_) => "AccessDeniedException",
+            Self::Throttling => "ThrottlingException",
+            Self::Server => "ServerException",
             Self::UnknownOperation(_) => "UnknownOperationException",
         }
     }
 
-    /// The body of the answer, sent with HTTP status 400 (every modelled error that the lab knows is a client error).
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        if *self == Self::Server { 500 } else { 400 }
+    }
+
+    /// The body of the answer.
     pub fn body(&self) -> Value {
         json!({ "__type": self.code(), "message": self.to_string() })
     }

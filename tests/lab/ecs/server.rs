@@ -7,12 +7,23 @@
 //! | `GET /lab/state` | all clusters, instances, services, tasks and revisions |
 //! | `GET /lab/agent/{container-instance id}/tasks` | what that instance's agent is to run, with whole registered revisions |
 //! | `POST /lab/agent/{container-instance id}/tasks/{task id}/state` | what became of a task |
+//! | `POST /lab/faults` | sets a fault, after those that are set: [`super::Fault`] |
+//! | `DELETE /lab/faults` | ends all faults |
+//! | `GET /lab/buckets` | each token bucket: its size, the lowest level so far, calls taken and refused |
+//! | `DELETE /lab/buckets` | fills them and forgets |
+//! | `POST /lab/model` | `{"operation": "RegisterTaskDefinition", "add": ["containerDefinitions[].futureField"]}`: members that count as known |
+//! | `DELETE /lab/model` | takes back what was added |
+//! | `POST /lab/policy` | `{"access_key": KEY, "allow": [{"action": "ecs:Describe*", "resource": "*"}]}`: all that the key may do from now on |
+//! | `DELETE /lab/policy` (`?access_key=KEY`) | that key, or every key, may do everything again |
+//! | `POST /lab/pace` | `{"longest_pause", "unplaced_counts_every", "least_rollout"}` in seconds, each optional: see [`Config`]; null for the second: never |
 //!
-//! The last two stand in for the agent's websocket (ACS) and for SubmitTaskStateChange.
+//! Those of `/lab/agent` stand in for the agent's websocket (ACS) and for SubmitTaskStateChange. What isn't understood is 422 or 400,
+//! and nothing is changed.
 
 use super::{
-    ApiError, Config,
-    state::{Call, State},
+    ApiError, Config, controls,
+    front::{Front, Reply, When},
+    state::Call,
 };
 use axum::{
     Json, Router,
@@ -51,23 +62,25 @@ struct Recorded {
     status: u16,
     /// The error's name, where it is one.
     error: Option<&'static str>,
+    /// The fault that was put between, where one was; the answer may never have been sent.
+    fault: Option<&'static str>,
 }
 
-struct Lab {
-    state: State,
+pub(super) struct Lab {
+    pub(super) front: Front,
     calls: Vec<Recorded>,
 }
 
 #[derive(Clone)]
-struct Shared(Arc<Mutex<Lab>>);
+pub(super) struct Shared(Arc<Mutex<Lab>>);
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Lab> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Lab> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
@@ -77,14 +90,15 @@ fn now() -> Duration {
 /// What accepting connections fails with.
 pub async fn serve(listener: TcpListener, config: Config) -> io::Result<()> {
     let seed = u64::try_from(now().as_nanos() & u128::from(u64::MAX)).unwrap_or_default();
-    let shared = Shared(Arc::new(Mutex::new(Lab { state: State::new(config, seed), calls: Vec::new() })));
+    let shared =
+        Shared(Arc::new(Mutex::new(Lab { front: Front::new(config, seed, now()), calls: Vec::new() })));
     let scheduler = {
         let shared = shared.clone();
         async move {
             let mut ticks = tokio::time::interval(TICK);
             loop {
                 ticks.tick().await;
-                shared.lock().state.step(now());
+                shared.lock().front.state.step(now());
             }
         }
     };
@@ -94,6 +108,7 @@ pub async fn serve(listener: TcpListener, config: Config) -> io::Result<()> {
         .route("/lab/state", get(state))
         .route("/lab/agent/{instance}/tasks", get(agent_tasks))
         .route("/lab/agent/{instance}/tasks/{task}/state", post(agent_report))
+        .merge(controls::routes())
         .with_state(shared);
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     tokio::select! {
@@ -102,7 +117,7 @@ pub async fn serve(listener: TcpListener, config: Config) -> io::Result<()> {
     }
 }
 
-type Context = axum::extract::State<Shared>;
+pub(super) type Context = axum::extract::State<Shared>;
 
 async fn api(
     axum::extract::State(lab): Context,
@@ -114,33 +129,42 @@ async fn api(
     let target = header("x-amz-target");
     let operation = target.strip_prefix("AmazonEC2ContainerServiceV20141113.").unwrap_or(target).to_owned();
     let access_key = access_key(header("authorization")).unwrap_or("anonymous").to_owned();
-    let mut lab = lab.lock();
     let call = Call { now: now(), access_key: access_key.clone() };
-    let parsed =
-        serde_json::from_slice::<Value>(&body).map_err(|error| ApiError::Serialization(error.to_string()));
-    let (request, result) = match parsed {
-        Ok(request) => {
-            let result = lab.state.handle(&operation, &request, &call);
-            (request, result)
-        }
-        Err(error) => (Value::String(String::from_utf8_lossy(&body).into_owned()), Err(error)),
+    let parsed = serde_json::from_slice::<Value>(&body);
+    let (reply, when) = {
+        let mut lab = lab.lock();
+        let (request, reply) = match parsed {
+            Ok(request) => {
+                let reply = lab.front.answer(&operation, &request, &call);
+                (request, reply)
+            }
+            Err(error) => {
+                let error = ApiError::Serialization(error.to_string());
+                (Value::String(String::from_utf8_lossy(&body).into_owned()), Reply::refused(&error))
+            }
+        };
+        lab.calls.push(Recorded {
+            at: call.now.as_secs_f64(),
+            operation,
+            source: from.ip().to_canonical().to_string(),
+            access_key,
+            user_agent: header("user-agent").to_owned(),
+            request,
+            status: reply.status,
+            error: reply.error,
+            fault: reply.fault,
+        });
+        lab.front.state.step(call.now);
+        let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let answer = [(header::CONTENT_TYPE, "application/x-amz-json-1.1")];
+        ((status, answer, reply.body).into_response(), reply.when)
     };
-    let (status, answer) = match &result {
-        Ok(answer) => (StatusCode::OK, answer.to_string()),
-        Err(error) => (StatusCode::BAD_REQUEST, error.body().to_string()),
-    };
-    lab.calls.push(Recorded {
-        at: call.now.as_secs_f64(),
-        operation,
-        source: from.ip().to_canonical().to_string(),
-        access_key,
-        user_agent: header("user-agent").to_owned(),
-        request,
-        status: status.as_u16(),
-        error: result.as_ref().err().map(ApiError::code),
-    });
-    lab.state.step(call.now);
-    (status, [(header::CONTENT_TYPE, "application/x-amz-json-1.1")], answer).into_response()
+    match when {
+        When::Now => {}
+        When::After(pause) => tokio::time::sleep(pause).await,
+        When::Never => std::future::pending().await, // until the caller hangs up
+    }
+    reply
 }
 
 /// The key in `AWS4-HMAC-SHA256 Credential=KEY/20261124/...`.
@@ -169,7 +193,7 @@ async fn forget_calls(axum::extract::State(lab): Context) -> StatusCode {
 }
 
 async fn state(axum::extract::State(lab): Context) -> Json<Value> {
-    Json(lab.lock().state.dump(now()))
+    Json(lab.lock().front.state.dump(now()))
 }
 
 fn answer(result: Result<Value, ApiError>) -> Response {
@@ -185,8 +209,8 @@ fn answer(result: Result<Value, ApiError>) -> Response {
 async fn agent_tasks(axum::extract::State(lab): Context, Path(instance): Path<String>) -> Response {
     let mut lab = lab.lock();
     let at = now();
-    let tasks = lab.state.agent_tasks(&instance, at);
-    lab.state.step(at);
+    let tasks = lab.front.state.agent_tasks(&instance, at);
+    lab.front.state.step(at);
     answer(tasks)
 }
 
@@ -197,7 +221,7 @@ async fn agent_report(
 ) -> Response {
     let mut lab = lab.lock();
     let at = now();
-    let done = lab.state.agent_report(&instance, &task, &report, at).map(|()| json!({}));
-    lab.state.step(at);
+    let done = lab.front.state.agent_report(&instance, &task, &report, at).map(|()| json!({}));
+    lab.front.state.step(at);
     answer(done)
 }

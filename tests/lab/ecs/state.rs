@@ -8,7 +8,7 @@ use super::{
     services::Service,
     tasks::Task,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// Who calls, and when.
@@ -40,6 +40,11 @@ impl State {
     /// Nothing but the clusters. `seed` makes this lab's ids differ from another's.
     pub fn new(config: Config, seed: u64) -> Self {
         Self { config, definitions: vec![], instances: vec![], services: vec![], tasks: vec![], ids: seed }
+    }
+
+    /// How fast this ECS is, to be changed while it runs.
+    pub(super) fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
     }
 
     /// Does one API operation; what it makes the scheduler do comes with the next [`State::step`].
@@ -78,6 +83,10 @@ impl State {
     /// The caller, as ECS names it.
     pub(super) fn caller(&self, call: &Call) -> String {
         format!("arn:aws:sts::{}:assumed-role/lab/{}", self.config.account, call.access_key)
+    }
+
+    pub(super) fn role_arn(&self, name: &str) -> String {
+        format!("arn:aws:iam::{}:role/{name}", self.config.account)
     }
 
     pub(super) fn arn(&self, resource: &str) -> String {
@@ -139,8 +148,16 @@ impl State {
     }
 
     /// All there is, for a person who looks at a lab and for the logs that a failed test leaves.
+    ///
+    /// `tags` has a revision's tags by its ARN; `rollbackTargets` the deployment that a rollback of a service (by ARN) would go to.
     pub fn dump(&self, now: Duration) -> Value {
+        let tags: Map<String, Value> =
+            self.definitions.iter().map(|d| (d.arn.clone(), d.tags.clone().into())).collect();
+        let target = |s: &Service| s.deployments.target().map_or(Value::Null, |d| d.id.as_str().into());
+        let targets: Map<String, Value> = self.services.iter().map(|s| (s.arn.clone(), target(s))).collect();
         json!({
+            "tags": tags,
+            "rollbackTargets": targets,
             "clusters": self.config.clusters.iter().map(|name| self.cluster_answer(name)).collect::<Vec<_>>(),
             "containerInstances": self.instances.iter().map(|i| self.instance_answer(i, now)).collect::<Vec<_>>(),
             "services": self.services.iter().map(|s| self.service_answer(s)).collect::<Vec<_>>(),

@@ -8,6 +8,11 @@ use super::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// The least that can be registered.
+pub(super) fn document() -> Value {
+    json!({ "family": "web", "containerDefinitions": [{ "name": "web", "image": "web:1", "memory": 64 }] })
+}
+
 /// A cluster whose agents do at once what they are told.
 pub(super) struct Lab {
     pub(super) state: State,
@@ -17,7 +22,7 @@ pub(super) struct Lab {
 
 impl Lab {
     pub(super) fn new(instances: usize) -> Self {
-        Self::with(instances, Config::default())
+        Self::with(instances, Config::unchecked())
     }
 
     pub(super) fn with(instances: usize, config: Config) -> Self {
@@ -54,9 +59,7 @@ impl Lab {
     }
 
     pub(super) fn define(&mut self, change: impl FnOnce(&mut Value)) -> String {
-        let mut document = json!({
-            "family": "web", "containerDefinitions": [{ "name": "web", "image": "web:1", "memory": 64 }],
-        });
+        let mut document = document();
         change(&mut document);
         let answer = self.call("RegisterTaskDefinition", document).unwrap();
         answer["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().to_owned()
