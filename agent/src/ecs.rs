@@ -8,9 +8,9 @@ use crate::{
     pace::Bucket,
     service::{Deployment, Instances, Rollout, Service, StoppedTask},
 };
-use aws_config::SdkConfig;
+use aws_config::{SdkConfig, retry::RetryConfig};
 use aws_sdk_ecs::{
-    Client,
+    Client, Config,
     types::{
         Attribute, ContainerInstanceStatus, DeploymentControllerType, DeploymentRolloutState, DesiredStatus,
         LaunchType, PlacementConstraintType, SchedulingStrategy, TaskDefinitionField,
@@ -251,6 +251,9 @@ impl Ecs {
 
     /// Registers a document as it is, and returns ECS's answer, raw.
     ///
+    /// One try: ECS makes a revision of each request that reaches it, so a second try after a lost answer would be a second revision.
+    /// The next round finds what was registered.
+    ///
     /// # Errors
     /// [`AwsError`]
     pub async fn register(&self, document: &Value) -> Result<Value, AwsError> {
@@ -260,6 +263,7 @@ impl Ecs {
         self.client
             .register_task_definition()
             .customize()
+            .config_override(Config::builder().retry_config(RetryConfig::disabled()))
             .interceptor(request)
             .interceptor(body.clone())
             .send()
@@ -311,16 +315,16 @@ fn service(answer: &aws_sdk_ecs::types::Service) -> Option<Service> {
     let mut deployments: Vec<Deployment> = answer.deployments().iter().filter_map(deployment).collect();
     if !deployments.iter().any(|deployment| deployment.is_primary) {
         // Under CODE_DEPLOY and EXTERNAL there are task sets instead.
-        let sets = answer.task_sets().iter();
-        let primary =
-            sets.filter(|set| set.status() == Some("PRIMARY")).find_map(|set| set.task_definition());
-        deployments.push(Deployment {
+        let sets = answer.task_sets();
+        let primary = sets.iter().find(|set| set.status() == Some("PRIMARY")).or(sets.first());
+        let revision = primary.and_then(|set| set.task_definition()).or(answer.task_definition());
+        deployments.extend(revision.map(|revision| Deployment {
             is_primary: true,
-            task_definition: primary.or(answer.task_definition())?.to_owned(),
+            task_definition: revision.to_owned(),
             running: count(answer.running_count()),
             desired: count(answer.desired_count()),
             ..Deployment::default()
-        });
+        }));
     }
     Some(Service {
         arn: answer.service_arn()?.to_owned(),

@@ -1,35 +1,31 @@
 //! One look of the leader at its cluster: every service whose task definition declares volumes ends on a revision that mounts
 //! them. Level-triggered: a round that was cut off anywhere is finished by the next one. What is done is decided by [`rollout`]; here
-//! it is asked for and done.
+//! it is asked for (`learn`), done (`change`) and told (`tell`).
 //!
 //! Without the lock a round looks only: `explain-service` and `run --dry-run` take the same way up to the first change.
 
+mod change;
+mod learn;
+mod tell;
+
 use crate::{
     aws::AwsError,
-    directories::{EnsureRequest, Ensured},
     ecs::Ecs,
-    history::{Dropped, Histories, History, Moved},
+    history::{Histories, History},
     names::Rack,
-    patch::{self, Needed},
-    reading::{Reader, Reading, Unpatched, Verdict},
-    report::{Outcome, ServiceReport, timestamp},
+    reading::{Reading, Verdict},
+    report::{Outcome, ServiceReport},
     rollout::{self, Facts, Latest, Next},
     service::{Instances, Service},
     share_worker::{Request, Worker, WorkerError},
 };
-use nix::time::{ClockId, clock_gettime};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::Mutex;
-use tracing::{error, info, warn};
 
-/// For a write through the lock's descriptor.
-const CONFIRM_DEADLINE: Duration = Duration::from_secs(3);
-/// A confirmation older than this, on a clock that counts suspension, is none: the lock may be another's by now.
-const CONFIRMATION_LASTS: Duration = Duration::from_secs(3);
 /// For making directories, and for records.
 const SHARE_DEADLINE: Duration = Duration::from_secs(10);
 /// Between two tries of what AWS refused for one service; doubled each time.
@@ -147,10 +143,6 @@ impl RoundError {
     }
 }
 
-/// A proof that the lock was held, and patching not paused, a moment ago.
-#[derive(Debug, Clone, Copy)]
-struct Confirmation(Duration);
-
 impl Round {
     /// Goes over all services once. Without a lock nothing is changed.
     pub async fn run(self, ecs: &Ecs, lock: Option<&Mutex<Worker>>) -> RoundResult {
@@ -244,17 +236,17 @@ impl Running<'_> {
 
     async fn decided(&mut self, service: &Service) -> Result<Verdict, RoundError> {
         let Some(primary) = service.primary() else {
-            return Ok(Verdict::refused("no-deployment", "it has no deployment and no task definition"));
+            return Ok(rollout::no_deployment());
         };
         self.step(|| format!("service {} ({})", service.name, service.arn));
         for deployment in &service.deployments {
             self.step(|| {
                 format!(
-                    "deployment {}{}: {} {:?}, {} of {} tasks run, {} failed",
+                    "deployment {}{}: {} {}, {} of {} tasks run, {} failed",
                     deployment.id,
                     if deployment.is_primary { " (PRIMARY)" } else { "" },
                     deployment.task_definition,
-                    deployment.rollout,
+                    deployment.rollout.name(),
                     deployment.running,
                     deployment.desired,
                     deployment.failed
@@ -293,14 +285,12 @@ impl Running<'_> {
                 Next::LearnFailure(moved) => self.learn_failure(service, moved).await?,
                 Next::LearnInstances => {
                     let instances = self.ecs.instances(&self.round.cluster).await?;
-                    self.step(|| {
-                        format!("{} instances are ready, {} are not", instances.ready, instances.not_ready)
-                    });
+                    self.step(|| instances.to_string());
                     self.instances = Some(instances);
                 }
                 Next::LearnLatest(unpatched) => {
                     let learnt = self.latest(&primary.task_definition, unpatched, &history).await?;
-                    self.step(|| format!("the family's latest revision: {learnt:?}"));
+                    self.step(|| learnt.to_string());
                     latest = Some(learnt);
                 }
                 Next::Register(unpatched) => {
@@ -375,227 +365,6 @@ impl Running<'_> {
         }
     }
 
-    /// A revision's reading; a revision is read once.
-    async fn reading(&mut self, arn: &str, is_daemon: bool) -> Result<Arc<Reading>, RoundError> {
-        let key = (arn.to_owned(), is_daemon);
-        if let Some(reading) = self.round.memory.readings.get(&key) {
-            return Ok(reading.clone());
-        }
-        let answer = self.ecs.task_definition(arn).await?;
-        let reader = Reader { rack: &self.round.rack, host_paths: &self.round.host_paths, is_daemon };
-        let reading = Arc::new(reader.read(arn, answer));
-        self.round.memory.readings.insert(key, reading.clone());
-        Ok(reading)
-    }
-
-    /// How many of the service's tasks run a revision that declares volumes and doesn't mount them.
-    async fn tasks_without_volumes(
-        &mut self,
-        service: &Service,
-        outcome: Outcome,
-    ) -> Result<u32, RoundError> {
-        if matches!(outcome, Outcome::NothingDeclared) {
-            return Ok(0);
-        }
-        let mut tasks = 0;
-        for deployment in service.deployments.iter().filter(|deployment| deployment.running > 0) {
-            let reading = match self.reading(&deployment.task_definition, service.is_daemon).await {
-                Ok(reading) => reading,
-                // A revision that can't be read any more tells nothing.
-                Err(error) if error.of_one_service().is_some() => continue,
-                Err(error) => return Err(error),
-            };
-            if matches!(reading.as_ref(), Reading::Unpatched(_) | Reading::Refused(_)) {
-                tasks += deployment.running;
-            }
-        }
-        Ok(tasks)
-    }
-
-    /// One line when something begins and one when it ends; `/status` says it all the time.
-    fn say(&mut self, service: &Service, verdict: &Verdict, tasks_without_volumes: u32) {
-        let now = (verdict.outcome, verdict.code, tasks_without_volumes > 0);
-        let before = self.round.memory.said.insert(service.arn.clone(), now);
-        if self.lock.is_none() {
-            return;
-        }
-        let (name, reason) = (&service.name, verdict.reason.as_deref().unwrap_or_default());
-        let task_definition = service.primary().map_or("", |primary| primary.task_definition.as_str());
-        match (before.is_some_and(|(_, _, without)| without), now.2) {
-            (false, true) => {
-                error!(service = %name, %task_definition, tasks = tasks_without_volumes, outcome = verdict.outcome.name(), %reason, "tasks run without their volumes: what they write there is lost with them");
-            }
-            (true, false) => info!(service = %name, "no task runs without its volumes any more"),
-            _ => {}
-        }
-        let is_said = |outcome| matches!(outcome, Outcome::Refused | Outcome::Waiting | Outcome::LeftAlone);
-        let was =
-            before.filter(|(outcome, _, _)| is_said(*outcome)).map(|(outcome, code, _)| (outcome, code));
-        let is = is_said(verdict.outcome).then_some((verdict.outcome, verdict.code));
-        if was == is {
-            return;
-        }
-        if let Some((outcome, code)) = was {
-            info!(service = %name, was = outcome.name(), code = code.unwrap_or_default(), now = verdict.outcome.name(), "over");
-        }
-        match is {
-            Some((Outcome::Refused, code)) => {
-                warn!(service = %name, %task_definition, code = code.unwrap_or_default(), %reason, "refused");
-            }
-            Some((outcome, code)) => {
-                info!(service = %name, %task_definition, code = code.unwrap_or_default(), %reason, "{}", outcome.name());
-            }
-            None => {}
-        }
-    }
-
-    /// The directories of the volumes, before any task could need them. `Some`: why they can't be had.
-    async fn ensure(&mut self, volumes: &[Needed]) -> Result<Option<String>, RoundError> {
-        if self.lock.is_none() {
-            return Ok(None);
-        }
-        for wanted in volumes {
-            if self.round.memory.ensured.contains(&wanted.relative) {
-                continue;
-            }
-            let request = EnsureRequest::new(
-                &wanted.rack,
-                &wanted.app,
-                vec![wanted.relative.clone()],
-                &self.round.instance,
-                timestamp(SystemTime::now()),
-            );
-            // A worker of its own: the one that holds the lock must not hang in anything else.
-            let ensured =
-                crate::share_worker::ask::<Ensured>(&Request::Ensure(request), SHARE_DEADLINE).await;
-            match ensured {
-                Ok(ensured) => {
-                    for path in ensured.made {
-                        info!(volume = %path, "directory made");
-                    }
-                    self.round.memory.ensured.insert(wanted.relative.clone());
-                }
-                Err(WorkerError::Failed(refusal)) => return Ok(Some(refusal)),
-                Err(error) => return Err(RoundError::Share(error)),
-            }
-        }
-        Ok(None)
-    }
-
-    async fn learn_failure(&mut self, service: &Service, moved: &Moved) -> Result<(), RoundError> {
-        let tasks = self.ecs.stopped_tasks(&self.round.cluster, &service.arn, &moved.patched).await?;
-        let mut noted = None;
-        self.change_history(service, |history| noted = history.failed(&tasks, now()).cloned());
-        let Some(failed) = noted else { return Ok(()) };
-        self.step(|| {
-            format!("the deployment of {} failed, by the {:?}: {}", failed.patched, failed.cause, failed.said)
-        });
-        if self.lock.is_some() {
-            warn!(service = %service.name, source = %failed.source, revision = %failed.patched, cause = ?failed.cause, said = %failed.said, times = failed.times, "the deployment of a patched revision failed");
-        }
-        Ok(())
-    }
-
-    /// What the family's latest revision tells: whether it is the patched one already, or somebody's newer code.
-    async fn latest(
-        &self,
-        revision: &str,
-        unpatched: &Unpatched,
-        history: &History,
-    ) -> Result<Latest, RoundError> {
-        // One that the service was moved to before need not be the latest any more.
-        let before = history.moved.as_ref().filter(|moved| moved.source == revision);
-        let before = before.filter(|moved| moved.fingerprint == unpatched.patched.fingerprint);
-        for name in before.map(|moved| moved.patched.as_str()).into_iter().chain([unpatched.family.as_str()])
-        {
-            let answer = match self.ecs.task_definition(name).await {
-                Ok(answer) => answer,
-                Err(AwsError::Refused { code, .. }) if code == "ClientException" => {
-                    if name == unpatched.family { return Ok(Latest::Nothing) } else { continue }
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let text = |path: &str| {
-                answer.pointer(path).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-            };
-            let (arn, status) = (text("/taskDefinition/taskDefinitionArn"), text("/taskDefinition/status"));
-            if arn == revision {
-                return Ok(Latest::SameCode);
-            }
-            let Ok(document) = patch::registerable(answer) else {
-                return Ok(Latest::OtherCode(arn));
-            };
-            if status != "INACTIVE" && patch::equivalent(&document, &unpatched.patched.document) {
-                return Ok(Latest::Patched(arn));
-            }
-            if name == unpatched.family {
-                let is_same = patch::equivalent(&patch::strip(&document), &patch::strip(&unpatched.document));
-                return Ok(if is_same { Latest::SameCode } else { Latest::OtherCode(arn) });
-            }
-        }
-        Ok(Latest::Nothing)
-    }
-
-    /// Registers, and compares ECS's answer with what was sent before anything uses it.
-    async fn register(
-        &mut self,
-        lock: &Mutex<Worker>,
-        service: &Service,
-        unpatched: &Unpatched,
-    ) -> Result<Result<String, Verdict>, RoundError> {
-        let patched = &unpatched.patched;
-        let source = service.primary().map(|primary| primary.task_definition.clone()).unwrap_or_default();
-        self.ecs.may_register().await;
-        self.confirm(lock).await?.still_holds()?;
-        let answer = self.ecs.register(&patched.document).await?;
-        self.registered += 1;
-        let arn = answer.pointer("/taskDefinition/taskDefinitionArn").and_then(serde_json::Value::as_str);
-        let Some(arn) = arn.map(str::to_owned) else {
-            let reason = "ECS's answer to RegisterTaskDefinition names no revision";
-            return Ok(Err(Verdict::refused("refused-by-aws", reason)));
-        };
-        let dropped = patch::dropped_fields(&patched.document, &answer);
-        if dropped.is_empty() {
-            info!(service = %service.name, %source, revision = %arn, fingerprint = %patched.fingerprint, "patched revision registered");
-            return Ok(Ok(arn));
-        }
-        let reason = format!(
-            "ECS did not keep {} of revision {arn}, so the service was not moved to it. Deregister {arn}, and deploy without what ECS does not keep",
-            dropped.join(", ")
-        );
-        let known = Dropped { source, reason: reason.clone() };
-        self.change_history(service, |history| history.dropped = Some(known));
-        Ok(Err(Verdict::refused("dropped-field", reason)))
-    }
-
-    /// Moves the service, if it is still what was decided about.
-    async fn moved(
-        &mut self,
-        lock: &Mutex<Worker>,
-        service: &Service,
-        unpatched: &Unpatched,
-        to: String,
-    ) -> Result<Verdict, RoundError> {
-        self.ecs.may_update().await;
-        let fresh = self.ecs.service(&self.round.cluster, &service.arn).await?;
-        if fresh.as_ref().map(about) != Some(about(service)) {
-            let reason = "it was deployed anew, or removed, meanwhile: this patch is dropped";
-            return Ok(Verdict::because(Outcome::Waiting, "superseded", reason));
-        }
-        self.confirm(lock).await?.still_holds()?;
-        self.ecs.update_service(&self.round.cluster, &service.arn, &to).await?;
-        self.updated += 1;
-        let (from_deployment, source) = about(service);
-        info!(service = %service.name, from = %source, to = %to, "service updated");
-        let fingerprint = unpatched.patched.fingerprint.clone();
-        self.round.memory.refused.remove(&service.arn);
-        self.change_history(service, |history| {
-            history.moved =
-                Some(Moved { source, patched: to.clone(), fingerprint, from_deployment, has_failed: false });
-        });
-        Ok(Verdict::because(Outcome::Updated, "moved", format!("moved to {to}")))
-    }
-
     fn refused_by_aws(&mut self, service: &Service, verdict: Verdict) -> Verdict {
         let before = self.round.memory.refused.get(&service.arn);
         let times =
@@ -638,34 +407,6 @@ impl Running<'_> {
         histories.services.retain(|arn, _| are.contains(arn.as_str()));
         if histories.services.len() == before { Ok(()) } else { self.remember().await }
     }
-
-    async fn not_paused(&self) -> Result<(), RoundError> {
-        // A worker of its own: the one that holds the lock must not hang in anything else.
-        match crate::share_worker::ask(&Request::Paused, SHARE_DEADLINE).await.map_err(RoundError::Share)? {
-            true => Err(RoundError::Paused),
-            false => Ok(()),
-        }
-    }
-
-    /// Asks whether an operator paused patching, then writes through the lock and notes when that began.
-    async fn confirm(&self, lock: &Mutex<Worker>) -> Result<Confirmation, RoundError> {
-        self.not_paused().await?;
-        let begun = since_boot()?;
-        let mut worker = lock.lock().await;
-        worker
-            .ask_within::<()>(&Request::ConfirmLock, CONFIRM_DEADLINE)
-            .await
-            .map_err(RoundError::LostLock)?;
-        Ok(Confirmation(begun))
-    }
-}
-
-impl Confirmation {
-    /// Asked just before a change is sent.
-    fn still_holds(self) -> Result<(), RoundError> {
-        let age = since_boot()?.saturating_sub(self.0);
-        if age <= CONFIRMATION_LASTS { Ok(()) } else { Err(RoundError::LostLock(WorkerError::TimedOut(age))) }
-    }
 }
 
 /// What a decision is about: the PRIMARY deployment and its revision.
@@ -677,9 +418,4 @@ fn about(service: &Service) -> (String, String) {
 fn now() -> Duration {
     // Before 1970 all times are alike.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// A clock that counts suspension (CLOCK_BOOTTIME, clock_gettime(2)).
-fn since_boot() -> Result<Duration, RoundError> {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).map_err(RoundError::Clock)
 }

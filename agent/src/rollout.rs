@@ -40,6 +40,20 @@ pub enum Latest {
     Nothing,
 }
 
+impl std::fmt::Display for Latest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::SameCode => write!(
+                f,
+                "the family's latest active revision is the same code: a patched copy may follow it"
+            ),
+            Self::Patched(arn) => write!(f, "{arn} is its patched copy already"),
+            Self::OtherCode(arn) => write!(f, "the family's latest active revision, {arn}, is other code"),
+            Self::Nothing => write!(f, "the family has no active revision"),
+        }
+    }
+}
+
 /// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next<'a> {
@@ -64,7 +78,7 @@ pub fn next<'a>(facts: Facts<'a>) -> Next<'a> {
         return Next::LearnFailure(moved);
     }
     let Some(primary) = service.primary() else {
-        return Next::Stay(Verdict::refused("no-deployment", "it has no deployment and no task definition"));
+        return Next::Stay(no_deployment());
     };
     let unpatched = match facts.reading {
         Reading::NothingDeclared => return Next::Stay(Verdict::plain(Outcome::NothingDeclared)),
@@ -106,6 +120,12 @@ pub fn next<'a>(facts: Facts<'a>) -> Next<'a> {
             "its revision was deregistered (INACTIVE), and a patched copy would bring it back as the family's latest: deploy an active revision",
         )),
     }
+}
+
+/// An EXTERNAL service whose pipeline has made no task set yet.
+pub fn no_deployment() -> Verdict {
+    let reason = "it has no deployment, no task set and no task definition yet";
+    Verdict::because(Outcome::LeftAlone, "no-deployment", reason)
 }
 
 fn patched(primary: &Deployment, history: &History) -> Verdict {

@@ -19,7 +19,8 @@ pub struct Service {
     pub desired: u32,
     /// `minimumHealthyPercent`.
     pub minimum_healthy_percent: u32,
-    /// Newest first. Never empty: a service without deployments has one made of its own task definition.
+    /// Newest first. A service without deployments has one made of its task set's revision, or of its own; an EXTERNAL one without a task
+    /// set has none.
     pub deployments: Vec<Deployment>,
 }
 
@@ -56,6 +57,18 @@ pub enum Rollout {
     /// Not told.
     #[default]
     Unknown,
+}
+
+impl Rollout {
+    /// As ECS writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+            Self::Unknown => "no rollout state",
+        }
+    }
 }
 
 impl Service {
@@ -108,6 +121,14 @@ impl Instances {
 pub struct StoppedTask {
     /// `stoppedReason` and the reasons of the containers, in ECS's words.
     pub reasons: Vec<String>,
+}
+
+impl std::fmt::Display for Instances {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { ready, not_ready } = self;
+        let are = if *ready == 1 { "instance is" } else { "instances are" };
+        write!(f, "{ready} {are} ready, {not_ready} not")
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test says no
 
 mod documents;
+mod services;
 
 use std::{
     io::Write,
@@ -21,12 +22,18 @@ fn binary() -> PathBuf {
 
 /// Runs the binary among the test's files, with a home directory that is the same everywhere.
 fn run(arguments: &str, input: &str) -> (String, String, i32) {
+    run_with(&[], arguments, input)
+}
+
+/// The same with more in its environment.
+fn run_with(environment: &[(&str, &str)], arguments: &str, input: &str) -> (String, String, i32) {
     let mut child = Command::new(binary())
         .args(arguments.split_whitespace())
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/files"))
         .env_clear()
         .env("HOME", "/home/ann")
         .env("COLUMNS", "100")
+        .envs(environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -47,14 +54,15 @@ fn whole(arguments: &str, input: &str) -> String {
     format!("$ volumes-agent {arguments}\n--- stdout\n{stdout}--- stderr\n{stderr}--- exit code {code}\n")
 }
 
+fn settings() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
+}
+
 fn snapshot(name: &str, arguments: &str, input: &str) {
-    let settings = {
-        let mut settings = insta::Settings::clone_current();
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        settings
-    };
-    settings.bind(|| insta::assert_snapshot!(name, whole(arguments, input)));
+    settings().bind(|| insta::assert_snapshot!(name, whole(arguments, input)));
 }
 
 fn task_definition() -> String {

@@ -60,6 +60,7 @@ pub struct Lab {
     /// The file system as EFS knows it.
     pub file_system: FileSystem,
     guests: [Guest; 2],
+    model: ecs::Model,
     _moto: Child,
     _servers: tokio::runtime::Runtime,
 }
@@ -83,17 +84,13 @@ impl Lab {
             .map_err(host::failed("start", Path::new("the lab's servers")))?;
         let identities = Identity::all();
         let model = ecs::Model::of_environment(&prepared.moto)?;
-        serve(&servers, (GATEWAYS[0], ECS_PORT), |listener| {
-            ecs::serve(
-                listener,
-                ecs::Config {
-                    account: ACCOUNT.to_owned(),
-                    region: REGION.to_owned(),
-                    clusters: vec![CLUSTER.to_owned()],
-                    ..ecs::Config::checked(model)
-                },
-            )
-        })?;
+        let config = ecs::Config {
+            account: ACCOUNT.to_owned(),
+            region: REGION.to_owned(),
+            clusters: vec![CLUSTER.to_owned()],
+            ..ecs::Config::checked(model.clone())
+        };
+        serve(&servers, (GATEWAYS[0], ECS_PORT), |listener| ecs::serve(listener, config))?;
         let instances = identities.iter().map(described).collect();
         serve(&servers, (METADATA, 80), |listener| metadata::serve(listener, instances))?;
         progress.say("two instances boot (User-Mode Linux, systemd, Docker); the NFS server and moto start");
@@ -111,6 +108,7 @@ impl Lab {
             share,
             file_system,
             guests,
+            model,
             _moto: moto,
             _servers: servers,
             folder,
@@ -130,6 +128,11 @@ impl Lab {
     /// Both instances.
     pub fn instances(&self) -> &[Guest; 2] {
         &self.guests
+    }
+
+    /// The service model that ECS checks requests against.
+    pub fn model(&self) -> &ecs::Model {
+        &self.model
     }
 
     /// Calls the lab's ECS as a deploy tool does.

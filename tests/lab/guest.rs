@@ -56,6 +56,11 @@ impl Identity {
         })
     }
 
+    /// The access key that its agents call AWS with.
+    pub fn access_key(&self) -> String {
+        crate::metadata::access_key(&self.id)
+    }
+
     fn gateway(&self) -> &'static str {
         GATEWAYS[ZONES.iter().position(|zone| *zone == self.zone).unwrap_or_default()]
     }

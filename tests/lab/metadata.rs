@@ -50,11 +50,16 @@ pub struct Instance {
     pub role: String,
 }
 
+/// The access key of an instance's role: fake, and another one for each instance, so that a call can be traced to it.
+pub fn access_key(instance_id: &str) -> String {
+    let id: String = instance_id.chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("ASIA{:0>16}", &id[id.len().saturating_sub(16)..]).to_uppercase()
+}
+
 impl Instance {
-    /// The access key of its role's credentials: fake, and another one for each instance, so that a call can be traced to it.
+    /// The access key of its role's credentials.
     pub fn access_key(&self) -> String {
-        let id: String = self.instance_id.chars().filter(char::is_ascii_alphanumeric).collect();
-        format!("ASIA{:0>16}", &id[id.len().saturating_sub(16)..]).to_uppercase()
+        access_key(&self.instance_id)
     }
 
     /// Every leaf below `/latest/`.

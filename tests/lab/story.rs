@@ -277,8 +277,17 @@ pub fn files_outlive_tasks(lab: &Lab) -> Result<String, Error> {
 pub fn files_outlive_a_reboot(lab: &Lab) -> Result<String, Error> {
     photo_is_there(lab)?;
     let guest = lab.instance(0);
+    let calls = lab.ecs_calls(Some(0))?.len();
     let took = guest.reboot(&lab.progress)?;
     lab.reports(0, "ready", READY)?;
+    lab.gates(0, "ready", READY)?;
+    let told = told_of_the_gate(lab, calls)?;
+    expect(
+        told.first().is_some_and(|value| value == "not-ready")
+            && told.last().is_some_and(|value| value == "ready"),
+        "ECS, which kept `ready` over the reboot, is told `not-ready` first",
+        format!("{told:?}"),
+    )?;
     let revision = app::primary(lab, SERVICE)?;
     app::serving(lab, &revision)?;
     app::reads(lab, 0, "photo.jpg", PHOTO)?;
@@ -298,10 +307,20 @@ pub fn files_outlive_a_reboot(lab: &Lab) -> Result<String, Error> {
         format!("mounted at {mounted}, first container at {first}"),
     )?;
     Ok(format!(
-        "systemctl reboot of instance-1, back after {:.1} s\nmounted {:.1} s before the first container was started\nits process reads {PHOTO:?}",
+        "systemctl reboot of instance-1, back after {:.1} s\nECS was told {} as it booted\nmounted {:.1} s before the first container was started\nits process reads {PHOTO:?}",
         took.as_secs_f64(),
+        told.join(", then "),
         first - mounted
     ))
+}
+
+/// The values of the attribute that instance-1 gave itself, oldest first, without its first `calls` calls.
+fn told_of_the_gate(lab: &Lab, calls: usize) -> Result<Vec<String>, Error> {
+    let new = lab.ecs_calls(Some(0))?.into_iter().skip(calls);
+    let puts = new.filter(|call| call["operation"] == "PutAttributes");
+    Ok(puts
+        .filter_map(|call| call["request"]["attributes"][0]["value"].as_str().map(str::to_owned))
+        .collect())
 }
 
 fn seconds(text: &str) -> Result<f64, Error> {

@@ -6,10 +6,13 @@
 mod adoption;
 mod configuration;
 mod foreign_mount;
+mod kinds;
+mod lossless;
 mod patching;
 mod restart;
 mod services;
 mod speaking;
+mod troubled_ecs;
 
 use lab::{
     Error, Lab, cluster,
@@ -26,7 +29,7 @@ const NAME: &str = "test";
 type Promise = (&'static str, fn(&Lab) -> Result<String, Error>);
 
 /// All of them: what leaves the cluster whole first, what breaks it last.
-const PROMISES: [Promise; 28] = [
+const PROMISES: [Promise; 35] = [
     ("both_instances_mount_the_target_of_their_own_zone", story::both_instances_are_ready),
     ("metadata_is_asked_with_a_token", speaking::metadata_is_asked_with_a_token),
     ("a_plain_deploy_is_enough", story::a_plain_deploy),
@@ -45,6 +48,19 @@ const PROMISES: [Promise; 28] = [
     ("who_puts_the_unpatched_revision_back_is_yielded_to", services::who_puts_it_back_is_yielded_to),
     ("pause_stops_patching_at_once", services::pause_stops_patching),
     ("a_dry_run_changes_nothing", services::a_dry_run_changes_nothing),
+    ("every_field_of_the_api_is_kept", lossless::every_field_of_the_api_is_kept),
+    ("a_field_that_ecs_drops_is_refused", lossless::a_field_that_ecs_drops_is_refused),
+    (
+        "lost_answers_and_throttling_end_in_one_change",
+        troubled_ecs::lost_answers_and_throttling_end_in_one_change,
+    ),
+    ("a_superseded_patch_is_dropped", troubled_ecs::a_superseded_patch_is_dropped),
+    (
+        "what_aws_refuses_of_one_service_stops_no_other",
+        troubled_ecs::what_aws_refuses_of_one_service_stops_no_other,
+    ),
+    ("who_may_not_patch_lets_another_lead", troubled_ecs::who_may_not_patch_lets_another_lead),
+    ("every_kind_of_service_ends_where_the_rules_say", kinds::every_kind_of_service_ends_where_the_rules_say),
     ("what_the_app_breaks_is_left_alone", services::what_the_app_breaks_is_left_alone),
     ("what_the_share_breaks_is_tried_again", services::what_the_share_breaks_is_tried_again),
     ("a_restarted_agent_adopts_its_mount", adoption::a_restarted_agent_adopts_its_mount),

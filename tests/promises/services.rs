@@ -32,19 +32,19 @@ pub(crate) fn remove(lab: &Lab, service: &str) -> Result<(), Error> {
     lab.ecs("DeleteService", &json!({ "cluster": CLUSTER, "service": service, "force": true })).map(drop)
 }
 
-fn update(lab: &Lab, service: &str, revision: &str) -> Result<(), Error> {
+pub(crate) fn update(lab: &Lab, service: &str, revision: &str) -> Result<(), Error> {
     let request = json!({ "cluster": CLUSTER, "service": service, "taskDefinition": revision });
     lab.ecs("UpdateService", &request).map(drop)
 }
 
 /// What the leader's `/status` has about patching.
-fn patching(lab: &Lab) -> Value {
+pub(crate) fn patching(lab: &Lab) -> Value {
     let status = |index: usize| lab.instance(index).get(12049, "/status", "application/json").json();
     let all = [status(0), status(1)];
     all.iter().map(|one| &one["patching"]).find(|one| one["role"] == "leader").cloned().unwrap_or_default()
 }
 
-fn told(lab: &Lab, service: &str) -> Value {
+pub(crate) fn told(lab: &Lab, service: &str) -> Value {
     let patching = patching(lab);
     let services = patching["services"].as_array().cloned().unwrap_or_default();
     services.into_iter().find(|one| one["service"] == service).unwrap_or_default()
@@ -131,7 +131,7 @@ pub(crate) fn who_puts_it_back_is_yielded_to(lab: &Lab) -> Result<String, Error>
 }
 
 /// Makes or removes the file `pause` as an operator does who is on an instance that doesn't lead.
-fn pause(lab: &Lab, paused: bool) -> Result<(), Error> {
+pub(crate) fn pause(lab: &Lab, paused: bool) -> Result<(), Error> {
     let leads = |index: usize| {
         lab.instance(index).get(12049, "/status", "application/json").json()["patching"]["role"] == "leader"
     };
@@ -288,9 +288,16 @@ pub(crate) fn what_the_app_breaks_is_left_alone(lab: &Lab) -> Result<String, Err
     let theirs = under_the_breaker(lab, NAME, |document| {
         document["containerDefinitions"][0]["dockerLabels"]["convox.volumes"] = json!("[\"/bin\"]");
     })?;
+    // ECS's rollback takes its time: a new deployment in the middle of it would stall the service.
+    lab.ecs_control("POST", "pace", &json!({ "least_rollout": 20 }))?;
     pause(lab, false)?;
+    tells(lab, NAME, "rollback-under-way")?;
     tells(lab, NAME, "deployment-failed")?;
     rolled_out(lab, NAME, &theirs)?;
+    lab.ecs_control("POST", "pace", &json!({ "least_rollout": 1 }))?;
+    // Whoever leads next knows it from the share.
+    lab.instances().iter().try_for_each(|guest| guest.run("systemctl restart volumes-agent").map(drop))?;
+    tells(lab, NAME, "deployment-failed")?;
     wait::always(&lab.progress, "the source is left alone", ROUNDS, || {
         let updates = calls_of_agents(lab, "UpdateService", NAME).map_err(|error| error.to_string())?.len();
         if updates == 1 { Ok(()) } else { Err(format!("{updates} updates")) }

@@ -102,24 +102,38 @@ fn compare(sent: &Value, answered: &Value, path: &str, dropped: &mut Vec<String>
                 }
             }
         }
-        (Value::Array(sent), Value::Array(answered)) => {
-            for (index, value) in sent.iter().enumerate() {
-                let path = format!("{path}[{index}]");
-                match counterpart(value, index, answered) {
-                    Some(answer) => compare(value, answer, &path, dropped),
-                    None => dropped.push(path),
-                }
-            }
-        }
+        (Value::Array(sent), Value::Array(answered)) => compare_lists(sent, answered, path, dropped),
         (sent, answered) if sent == answered => {}
         _ => dropped.push(path.to_owned()),
     }
 }
 
-/// The entry of the same name, where entries have names, else of the same place.
-fn counterpart<'a>(value: &Value, index: usize, answered: &'a [Value]) -> Option<&'a Value> {
-    match value.get("name") {
-        Some(name) => answered.iter().find(|answer| answer.get("name") == Some(name)),
-        None => answered.get(index),
+/// Each entry has one counterpart: one that has all of it, wherever that stands; else what is left of the same name, else of the same
+/// place, to say what is missing.
+fn compare_lists(sent: &[Value], answered: &[Value], path: &str, dropped: &mut Vec<String>) {
+    let mut left: Vec<Option<&Value>> = answered.iter().map(Some).collect();
+    let mut incomplete = Vec::new();
+    for (index, value) in sent.iter().enumerate() {
+        match left.iter_mut().find(|answer| answer.is_some_and(|answer| has_all_of(answer, value))) {
+            Some(answer) => *answer = None,
+            None => incomplete.push((index, value)),
+        }
     }
+    for (index, value) in incomplete {
+        let path = format!("{path}[{index}]");
+        let same_name =
+            |answer: &Value| value.get("name").is_some_and(|name| answer.get("name") == Some(name));
+        let named = left.iter().position(|answer| answer.is_some_and(same_name));
+        let at = named.or_else(|| value.get("name").is_none().then_some(index));
+        match at.and_then(|at| left.get_mut(at)).and_then(Option::take) {
+            Some(answer) => compare(value, answer, &path, dropped),
+            None => dropped.push(path),
+        }
+    }
+}
+
+fn has_all_of(answered: &Value, sent: &Value) -> bool {
+    let mut dropped = Vec::new();
+    compare(sent, answered, "", &mut dropped);
+    dropped.is_empty()
 }

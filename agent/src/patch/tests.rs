@@ -305,6 +305,22 @@ fn a_field_that_ecs_drops_or_changes_is_named() {
     assert_eq!(dropped(|d| drop(d.as_object_mut().unwrap().remove("tags"))), ["tags"]);
 }
 
+#[test]
+fn entries_of_one_name_each_have_their_counterpart() {
+    let ports = |ports: Value| json!({ "containerDefinitions": [{ "name": "web", "portMappings": ports }] });
+    let one = json!({ "name": "http", "containerPort": 80 });
+    let other = json!({ "name": "http", "containerPortRange": "90-91" });
+    let dropped = |answered: Value| {
+        dropped_fields(&ports(json!([one, other])), &json!({ "taskDefinition": ports(answered) }))
+    };
+    assert_eq!(dropped(json!([other, one])), Vec::<String>::new());
+    assert_eq!(
+        dropped(json!([one, { "name": "http" }])),
+        ["containerDefinitions[0].portMappings[1].containerPortRange"]
+    );
+    assert_eq!(dropped(json!([one])), ["containerDefinitions[0].portMappings[1]"]);
+}
+
 /// Documents with and without everything that patching touches.
 fn document() -> impl Strategy<Value = Value> {
     let volumes = prop_oneof![

@@ -23,7 +23,7 @@
 use super::{
     ApiError, Config, controls,
     front::{Front, Reply, When},
-    state::Call,
+    state::{Call, UNSIGNED},
 };
 use axum::{
     Json, Router,
@@ -128,7 +128,7 @@ async fn api(
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let target = header("x-amz-target");
     let operation = target.strip_prefix("AmazonEC2ContainerServiceV20141113.").unwrap_or(target).to_owned();
-    let access_key = access_key(header("authorization")).unwrap_or("anonymous").to_owned();
+    let access_key = access_key(header("authorization")).unwrap_or(UNSIGNED).to_owned();
     let call = Call { now: now(), access_key: access_key.clone() };
     let parsed = serde_json::from_slice::<Value>(&body);
     let (reply, when) = {
