@@ -28,7 +28,10 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag};
 use serde_json::Value;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 /// The attribute of a container instance that tells whether its share is there.
 pub const GATE_ATTRIBUTE: &str = "convox.volumes";
@@ -336,7 +339,15 @@ fn service(answer: &aws_sdk_ecs::types::Service) -> Option<Service> {
         desired: count(answer.desired_count()),
         minimum_healthy_percent: configuration.and_then(|c| c.minimum_healthy_percent()).map_or(100, count),
         deployments,
+        unplaced: answer.events().iter().find_map(unplaced),
     })
+}
+
+/// Events come newest first (API reference, Service); developer guide, "service event messages".
+fn unplaced(event: &aws_sdk_ecs::types::ServiceEvent) -> Option<(Duration, String)> {
+    let message = event.message().filter(|message| message.contains("unable to place a task"))?;
+    let at = u64::try_from(event.created_at()?.secs()).ok()?;
+    Some((Duration::from_secs(at), message.to_owned()))
 }
 
 fn deployment(answer: &aws_sdk_ecs::types::Deployment) -> Option<Deployment> {

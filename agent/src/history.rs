@@ -13,6 +13,8 @@ pub const WINDOW: Duration = Duration::from_secs(3600);
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 /// The first pause before a deployment that the share made fail is tried again.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
+/// For so long ECS remembers stopped tasks (API reference, DescribeTasks); what it says of placement is compared with that.
+const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// All services of a cluster that something is known of, by ARN. A record on the share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,11 +169,17 @@ impl History {
         (failed && !moved.has_failed).then_some(moved)
     }
 
-    /// Notes a failure of what was moved to last.
-    pub fn failed(&mut self, tasks: &[StoppedTask], now: Duration) -> Option<&Failed> {
+    /// Notes a failure of what was moved to last: what ECS says of its tasks that stopped, and of one that it couldn't place.
+    pub fn failed(
+        &mut self,
+        tasks: &[StoppedTask],
+        unplaced: Option<&(Duration, String)>,
+        now: Duration,
+    ) -> Option<&Failed> {
         let moved = self.moved.as_mut()?;
         moved.has_failed = true;
-        let (cause, said) = judge(tasks);
+        let unplaced = unplaced.filter(|(at, _)| now.saturating_sub(*at) < REMEMBERED);
+        let (cause, said) = judge(tasks, unplaced.map(|(_, said)| said.as_str()));
         let before = self.failed.take().filter(|failed| failed.source == moved.source);
         self.failed = Some(Failed {
             source: moved.source.clone(),
@@ -212,9 +220,10 @@ fn doubled(pause: Duration, times: u32) -> Duration {
     pause.saturating_mul(1 << times.min(16)).min(LONGEST_PAUSE)
 }
 
-/// Whose fault it was, by the words of ECS's agent: a source on the volumes root that can't be bound is the share's, and so is a
-/// Docker that didn't answer in time (it waits for the share); an app can cause neither.
-fn judge(tasks: &[StoppedTask]) -> (Cause, String) {
+/// Whose fault it was, by ECS's words: a source on the volumes root that can't be bound is the share's, and so is a Docker that
+/// didn't answer in time (it waits for the share); an app can cause neither. Where no task of the revision was ever started, it is that no
+/// instance was ready for it: the gate is what the patched revision asks for beyond its source.
+fn judge(tasks: &[StoppedTask], unplaced: Option<&str>) -> (Cause, String) {
     let all = || tasks.iter().flat_map(|task| &task.reasons);
     let is_share = |reason: &&String| {
         let at_start = reason.contains("CannotStartContainer") || reason.contains("CannotCreateContainer");
@@ -222,6 +231,11 @@ fn judge(tasks: &[StoppedTask]) -> (Cause, String) {
     };
     if let Some(said) = all().find(is_share) {
         return (Cause::Share, said.clone());
+    }
+    if tasks.is_empty()
+        && let Some(said) = unplaced
+    {
+        return (Cause::Share, said.to_owned());
     }
     let said = all().next().cloned();
     (Cause::App, said.unwrap_or_else(|| "ECS has forgotten why its tasks stopped".to_owned()))
@@ -276,7 +290,7 @@ mod tests {
         for deployments in [&rolled_back[..], &rolling_back[..], &failed[..]] {
             let mut history = moved();
             assert!(history.unnoted_failure(&service(deployments)).is_some(), "{deployments:?}");
-            history.failed(&[], at(9));
+            history.failed(&[], None, at(9));
             assert!(history.unnoted_failure(&service(deployments)).is_none(), "{deployments:?}");
         }
         let under_way = [("d2", "f:42", InProgress), ("d1", "f:41", Completed)];
@@ -299,8 +313,19 @@ mod tests {
             ("CannotStartContainerError: exec: \"/app\": no such file or directory", Cause::App),
             ("the app says /volumes/x is missing", Cause::App),
         ] {
-            assert_eq!(judge(&[told("Task failed to start"), told(reason)]).0, cause, "{reason}");
+            assert_eq!(
+                judge(&[told("Task failed to start"), told(reason)], Some("unable to place a task")).0,
+                cause,
+                "{reason}"
+            );
         }
+    }
+
+    #[test]
+    fn a_revision_that_no_instance_was_ready_for_is_the_shares_fault_while_ecs_would_know_its_tasks() {
+        let unplaced = (at(1000), "was unable to place a task because no container instance met".to_owned());
+        let cause = |now| moved().failed(&[], Some(&unplaced), at(now)).unwrap().cause;
+        assert_eq!([cause(1100), cause(4500), cause(4600)], [Cause::Share, Cause::Share, Cause::App]);
     }
 
     #[test]
@@ -309,7 +334,7 @@ mod tests {
         let share = told("DockerTimeoutError: x");
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            let failed = history.failed(std::slice::from_ref(&share), at(1000)).unwrap().clone();
+            let failed = history.failed(std::slice::from_ref(&share), None, at(1000)).unwrap().clone();
             pauses.push((failed.again_at() - at(1000)).as_secs());
         }
         assert_eq!(pauses, [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);

@@ -1,5 +1,7 @@
 //! What ECS tells of a service, its deployments and its cluster's instances, as far as patching decides by it. Pure.
 
+use std::time::Duration;
+
 /// One service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
@@ -22,6 +24,8 @@ pub struct Service {
     /// Newest first. A service without deployments has one made of its task set's revision, or of its own; an EXTERNAL one without a task
     /// set has none.
     pub deployments: Vec<Deployment>,
+    /// ECS's last word that it found no instance for a task of it, and when, since the Unix epoch.
+    pub unplaced: Option<(Duration, String)>,
 }
 
 /// One rollout of one revision.

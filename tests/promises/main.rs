@@ -9,6 +9,7 @@ mod foreign_mount;
 mod kinds;
 mod lossless;
 mod patching;
+mod placement;
 mod restart;
 mod services;
 mod speaking;
@@ -29,7 +30,7 @@ const NAME: &str = "test";
 type Promise = (&'static str, fn(&Lab) -> Result<String, Error>);
 
 /// All of them: what leaves the cluster whole first, what breaks it last.
-const PROMISES: [Promise; 35] = [
+const PROMISES: [Promise; 36] = [
     ("both_instances_mount_the_target_of_their_own_zone", story::both_instances_are_ready),
     ("metadata_is_asked_with_a_token", speaking::metadata_is_asked_with_a_token),
     ("a_plain_deploy_is_enough", story::a_plain_deploy),
@@ -63,6 +64,10 @@ const PROMISES: [Promise; 35] = [
     ("every_kind_of_service_ends_where_the_rules_say", kinds::every_kind_of_service_ends_where_the_rules_say),
     ("what_the_app_breaks_is_left_alone", services::what_the_app_breaks_is_left_alone),
     ("what_the_share_breaks_is_tried_again", services::what_the_share_breaks_is_tried_again),
+    (
+        "what_no_instance_was_ready_for_is_tried_again",
+        placement::what_no_instance_was_ready_for_is_tried_again,
+    ),
     ("a_restarted_agent_adopts_its_mount", adoption::a_restarted_agent_adopts_its_mount),
     ("a_wrong_configuration_is_told_and_mended_without_a_restart", configuration::a_wrong_configuration),
     ("a_foreign_mount_is_never_touched", foreign_mount::a_foreign_mount_is_never_touched),

@@ -254,7 +254,11 @@ pub(crate) fn a_dry_run_changes_nothing(lab: &Lab) -> Result<String, Error> {
 }
 
 /// A service under the circuit breaker, its source running and completed, patching paused.
-fn under_the_breaker(lab: &Lab, name: &str, change: impl FnOnce(&mut Value)) -> Result<String, Error> {
+pub(crate) fn under_the_breaker(
+    lab: &Lab,
+    name: &str,
+    change: impl FnOnce(&mut Value),
+) -> Result<String, Error> {
     pause(lab, true)?;
     let theirs = source(lab, name, change)?;
     let breaker = json!({

@@ -54,7 +54,9 @@ impl Running<'_> {
     pub(super) async fn learn_failure(&mut self, service: &Service, moved: &Moved) -> Result<(), RoundError> {
         let tasks = self.ecs.stopped_tasks(&self.round.cluster, &service.arn, &moved.patched).await?;
         let mut noted = None;
-        self.change_history(service, |history| noted = history.failed(&tasks, now()).cloned());
+        self.change_history(service, |history| {
+            noted = history.failed(&tasks, service.unplaced.as_ref(), now()).cloned()
+        });
         let Some(failed) = noted else { return Ok(()) };
         self.step(|| {
             let by = match failed.cause {
