@@ -5,6 +5,7 @@
 
 mod adoption;
 mod configuration;
+mod dependencies;
 mod foreign_mount;
 mod patching;
 mod restart;
@@ -26,7 +27,7 @@ const NAME: &str = "test";
 type Promise = (&'static str, fn(&Lab) -> Result<String, Error>);
 
 /// All of them: what leaves the cluster whole first, what breaks it last.
-const PROMISES: [Promise; 28] = [
+const PROMISES: [Promise; 29] = [
     ("both_instances_mount_the_target_of_their_own_zone", story::both_instances_are_ready),
     ("metadata_is_asked_with_a_token", speaking::metadata_is_asked_with_a_token),
     ("a_plain_deploy_is_enough", story::a_plain_deploy),
@@ -45,6 +46,10 @@ const PROMISES: [Promise; 28] = [
     ("who_puts_the_unpatched_revision_back_is_yielded_to", services::who_puts_it_back_is_yielded_to),
     ("pause_stops_patching_at_once", services::pause_stops_patching),
     ("a_dry_run_changes_nothing", services::a_dry_run_changes_nothing),
+    (
+        "the_app_is_created_after_the_first_container_has_succeeded_or_never",
+        dependencies::the_app_is_created_after_the_first_container,
+    ),
     ("what_the_app_breaks_is_left_alone", services::what_the_app_breaks_is_left_alone),
     ("what_the_share_breaks_is_tried_again", services::what_the_share_breaks_is_tried_again),
     ("a_restarted_agent_adopts_its_mount", adoption::a_restarted_agent_adopts_its_mount),
