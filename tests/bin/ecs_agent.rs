@@ -14,8 +14,9 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 /// placed here with Docker, from their registered revisions alone. No real ECS will ever talk to it.
 ///
 /// As the real one: the same ARN after a restart or a reboot, and no custom attributes sent then; binds without a propagation
-/// flag, so that Docker makes a missing source; containers go on when the agent is stopped. Unlike the real one: polls instead of
-/// a websocket, pulls no images, gives each container the instance's network, sets no limits.
+/// flag, so that Docker makes a missing source; `dependsOn` decides what is created, started and stopped when; containers go on
+/// when the agent is stopped. Unlike the real one: polls instead of a websocket, pulls no images, gives each container the
+/// instance's network, sets no limits.
 #[derive(Debug, Parser)]
 #[command(name = "lab-ecs-agent", version)]
 struct Cli {

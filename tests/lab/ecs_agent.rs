@@ -7,14 +7,20 @@
 //!   `agent/app/agent.go:562`); answers as `ecs-agent/introspection/v1/response.go` has them.
 //! - A task is run from its registered revision and nothing else. `host.sourcePath` becomes the bind `source:target[:ro]`, without
 //!   a propagation flag (`agent/api/task/task.go:2769`), so that Docker itself makes a missing source.
-//! - Names, labels and the reasons of stopped tasks (`CannotStartContainerError: ...`, `Essential container in task exited`).
+//! - `dependsOn`, `essential`, `startTimeout`, exit codes, and the order in which containers are created, started and stopped:
+//!   [`dependencies`] and [`transitions`] name the lines.
+//! - Names, labels, and the reasons of stopped containers (`CannotStartContainerError: ...`). Why a *task* stopped is ECS's to say.
 //!
 //! What it doesn't: the ACS websocket (it polls the lab's ECS each second), pulling (the lab has no registry), bridge and awsvpc
-//! networks (every container has the instance's network), CPU and memory limits, credentials, health checks, log drivers. A
-//! container that asks for what would change its behaviour (`dependsOn`, `secrets`, ...) is stopped with a reason that says so.
+//! networks (every container has the instance's network), CPU and memory limits, credentials, log drivers. It gives no call of
+//! Docker a time limit, and removes a task's containers as soon as it has ended. A health check is Docker's and opens HEALTHY
+//! gates; ECS isn't told of it, and no task is stopped for it. A container that asks for what would change its behaviour
+//! (`links`, `secrets`, a health check without a shell, ...) is stopped with a reason that says so.
 
+pub mod dependencies;
 pub mod docker;
 pub mod introspection;
 pub mod registration;
 pub mod rounds;
 pub mod task;
+pub mod transitions;

@@ -5,6 +5,7 @@
 
 mod adoption;
 mod configuration;
+mod dependencies;
 mod foreign_mount;
 mod kinds;
 mod lossless;
@@ -30,7 +31,7 @@ const NAME: &str = "test";
 type Promise = (&'static str, fn(&Lab) -> Result<String, Error>);
 
 /// All of them: what leaves the cluster whole first, what breaks it last.
-const PROMISES: [Promise; 36] = [
+const PROMISES: &[Promise] = &[
     ("both_instances_mount_the_target_of_their_own_zone", story::both_instances_are_ready),
     ("metadata_is_asked_with_a_token", speaking::metadata_is_asked_with_a_token),
     ("a_plain_deploy_is_enough", story::a_plain_deploy),
@@ -62,6 +63,10 @@ const PROMISES: [Promise; 36] = [
     ),
     ("who_may_not_patch_lets_another_lead", troubled_ecs::who_may_not_patch_lets_another_lead),
     ("every_kind_of_service_ends_where_the_rules_say", kinds::every_kind_of_service_ends_where_the_rules_say),
+    (
+        "the_app_is_created_after_the_first_container_has_succeeded_or_never",
+        dependencies::the_app_is_created_after_the_first_container,
+    ),
     ("what_the_app_breaks_is_left_alone", services::what_the_app_breaks_is_left_alone),
     ("what_the_share_breaks_is_tried_again", services::what_the_share_breaks_is_tried_again),
     (
@@ -99,7 +104,7 @@ fn keep_promises(inside: Inside, progress: &Progress) -> Result<ExitCode, Error>
     let lab = Lab::start(&inside, progress)?;
     let mut broken = Vec::new();
     let mut kept = 0;
-    for (name, promise) in PROMISES.into_iter().filter(|(name, _)| is_wanted(name)) {
+    for (name, promise) in PROMISES.iter().filter(|(name, _)| is_wanted(name)) {
         let begun = Instant::now();
         match promise(&lab) {
             Ok(_) => {

@@ -173,6 +173,37 @@ fn a_stopped_task_is_replaced_and_one_that_never_ran_makes_the_next_wait() {
 }
 
 #[test]
+fn containers_are_told_one_by_one_and_why_a_task_stopped_is_for_ecs_to_say() {
+    let container = |name: &str, status: &str| json!({ "name": name, "lastStatus": status });
+    let ended = |name: &str, code: i64| json!({ "name": name, "lastStatus": "STOPPED", "exitCode": code });
+    for (ran, code, words) in [
+        (false, "TaskFailedToStart", "Task failed to start"),
+        (true, "EssentialContainerExited", "Essential container in task exited"),
+    ] {
+        let mut lab = Lab::new(1);
+        let definition = lab.define(|_| {});
+        lab.call("RunTask", json!({ "taskDefinition": definition })).unwrap();
+        let task = lab.state.tasks[0].arn.clone();
+        let pending = json!([container("app", "PENDING"), ended("seed", 0)]);
+        let stopped = json!([ended("app", 143), ended("seed", 0)]);
+        let mut report = |status: &str, containers: &Value| {
+            lab.report(0, &task, json!({ "status": status, "containers": containers }));
+            lab.call("DescribeTasks", json!({ "tasks": [task] })).unwrap()["tasks"][0].clone()
+        };
+        assert_eq!(report("PENDING", &pending)["containers"], pending, "the same status, and one has ended");
+        if ran {
+            report("RUNNING", &pending);
+        }
+        let told = report("STOPPED", &stopped);
+        assert_eq!(told["containers"], stopped);
+        assert_eq!((told["stopCode"].as_str(), told["stoppedReason"].as_str()), (Some(code), Some(words)));
+        for late in ["RUNNING", "STOPPED"] {
+            assert_eq!(report(late, &pending)["containers"], stopped, "a late report wakes nobody");
+        }
+    }
+}
+
+#[test]
 fn a_silent_agent_gets_no_new_tasks_and_keeps_its_own() {
     let mut lab = Lab::new(2);
     let definition = lab.define(|_| {});

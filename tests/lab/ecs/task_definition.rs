@@ -300,7 +300,7 @@ mod tests {
     fn what_ecs_refuses_is_refused() {
         assert_eq!(check(&document(|_| {})), Ok(()));
         type Change = fn(&mut Value);
-        let cases: [(&str, Change); 19] = [
+        let cases: [(&str, Change); 22] = [
             ("taskDefinitionArn", |d| d["taskDefinitionArn"] = json!("arn")),
             ("registeredAt", |d| d["registeredAt"] = json!(null)),
             ("family", |d| d["family"] = json!("")),
@@ -325,6 +325,18 @@ mod tests {
             ("cannot be an essential", |d| {
                 d["containerDefinitions"][1]["dependsOn"] =
                     json!([{ "containerName": "web", "condition": "SUCCESS" }]);
+            }),
+            ("no health check", |d| {
+                d["containerDefinitions"][0]["dependsOn"] =
+                    json!([{ "containerName": "seed", "condition": "HEALTHY" }]);
+            }),
+            ("Invalid dependency condition", |d| {
+                d["containerDefinitions"][0]["dependsOn"] =
+                    json!([{ "containerName": "seed", "condition": "DONE" }]);
+            }),
+            ("'web' depends on itself", |d| {
+                d["containerDefinitions"][0]["dependsOn"] =
+                    json!([{ "containerName": "web", "condition": "START" }]);
             }),
             ("depends on itself", |d| {
                 d["containerDefinitions"][0]["dependsOn"] =

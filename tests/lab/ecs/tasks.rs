@@ -233,9 +233,12 @@ impl State {
         Ok(at)
     }
 
-    /// What became of a task: `{"status": "RUNNING" | "STOPPED", "reason", "stopCode", "containers": [...]}`.
+    /// What became of a task: `{"status": "PENDING" | "RUNNING" | "STOPPED", "reason", "containers": [...]}`.
     ///
-    /// A status only ever moves on: a late report of RUNNING doesn't wake a stopped task.
+    /// A status only ever moves on: a late report of RUNNING doesn't wake a stopped task. Containers may change under the same
+    /// status, as the real agent submits them one by one. It submits no stop code (amazon-ecs-agent 1.105.1,
+    /// `agent/api/statechange.go:86`): that is ECS's, and the words, unless the agent has a reason of its own. ECS is closed; these
+    /// are in public answers of DescribeTasks (treasure-data/digdag#1642 for one that never was RUNNING).
     ///
     /// # Errors
     /// No such container instance or task, or a status that there isn't.
@@ -255,14 +258,20 @@ impl State {
             "STOPPED" => Status::Stopped,
             other => return Err(ApiError::InvalidParameter(format!("Invalid status: {other}"))),
         };
-        let (reason, code) = (report.text("reason")?, report.text("stopCode")?);
+        let reason = report.text("reason")?;
         let position = self
             .tasks
             .iter()
             .position(|t| t.instance == arn && (t.id() == task || t.arn == task))
             .ok_or_else(|| ApiError::InvalidParameter("The referenced task was not found.".to_owned()))?;
         let task = &mut self.tasks[position];
-        if status <= task.last {
+        if status < task.last || task.last == Status::Stopped {
+            return Ok(());
+        }
+        if let Some(containers) = report.get("containers") {
+            task.containers = containers.clone();
+        }
+        if status == task.last {
             return Ok(());
         }
         // One that was not asked to stop, and stopped before it ran, counts against its deployment.
@@ -273,9 +282,6 @@ impl State {
             _ => Outcome::Ran,
         };
         task.last = status;
-        if let Some(containers) = report.get("containers") {
-            task.containers = containers.clone();
-        }
         match status {
             Status::Pending => {}
             Status::Running => {
@@ -284,10 +290,12 @@ impl State {
             }
             Status::Stopped => {
                 task.stopped_at = Some(now);
-                task.want_stopped(
-                    code.unwrap_or("EssentialContainerExited"),
-                    reason.unwrap_or("Task stopped"),
-                );
+                let (code, words) = if task.ever_ran {
+                    ("EssentialContainerExited", "Essential container in task exited")
+                } else {
+                    ("TaskFailedToStart", "Task failed to start")
+                };
+                task.want_stopped(code, reason.unwrap_or(words));
             }
         }
         if status != Status::Pending {

@@ -1,7 +1,7 @@
 //! The Docker CLI, as far as the stand-in needs it. Every call may take as long as Docker takes: on a share that hangs, for ever.
 
 use super::task::Container;
-use std::{io, process::Command};
+use std::{io, process::Command, time::SystemTime};
 
 /// Why a call of Docker failed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,15 @@ pub fn containers() -> Result<Vec<Container>, DockerError> {
     Ok(shown.lines().filter_map(parse).collect())
 }
 
+/// When a container was started. To be asked of one that runs: for one that is just being started Docker would wait.
+///
+/// # Errors
+/// As [`run`].
+pub fn started_at(id: &str) -> Result<Option<SystemTime>, DockerError> {
+    let shown = run(&["inspect", "--type", "container", "--format", "{{.State.StartedAt}}", id])?;
+    Ok(humantime::parse_rfc3339(&shown).ok())
+}
+
 fn parse(line: &str) -> Option<Container> {
     let mut fields = line.split('\t').map(str::to_owned);
     let mut container = Container {
@@ -57,9 +66,12 @@ fn parse(line: &str) -> Option<Container> {
         image: fields.next()?,
         state: fields.next()?,
         exit_code: None,
+        healthy: false,
+        started_at: None,
     };
-    // `Exited (137) 2 seconds ago`
+    // `Exited (137) 2 seconds ago`, `Up 5 minutes (healthy)`
     let status = fields.next()?;
+    container.healthy = status.ends_with("(healthy)");
     let code = status.strip_prefix("Exited (").and_then(|rest| rest.split_once(')'));
     container.exit_code = code.and_then(|(code, _)| code.parse().ok());
     Some(container)
@@ -73,6 +85,14 @@ mod tests {
     fn docker_ps_is_read() {
         let up = parse("id\tecs-f-1-web-0\tarn:t\tweb\tweb:1\trunning\tUp 5 minutes").unwrap();
         assert_eq!((up.name.as_str(), up.state.as_str(), up.exit_code), ("web", "running", None));
+        let health =
+            |status: &str| parse(&format!("id\tn\tarn:t\tweb\tweb:1\trunning\t{status}")).unwrap().healthy;
+        assert!(health("Up 5 minutes (healthy)"));
+        assert!(
+            !health("Up 5 minutes")
+                && !health("Up 5 minutes (unhealthy)")
+                && !health("Up 1 second (health: starting)")
+        );
         let down = parse("id\tn\tarn:t\tweb\tweb:1\texited\tExited (137) 2 seconds ago").unwrap();
         assert_eq!(down.exit_code, Some(137));
     }

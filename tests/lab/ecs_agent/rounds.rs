@@ -4,14 +4,15 @@ use super::{
     docker::{self, DockerError},
     introspection::Introspection,
     registration::{AgentError, Http},
-    task::{Action, Container, Task, next},
+    task::{Container, Task},
+    transitions::{Action, Move, Report, Seen, next},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::Write,
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 const PAUSE: Duration = Duration::from_secs(1);
@@ -67,11 +68,15 @@ impl Rounds {
         format!("{}/lab/agent/{id}/tasks{rest}", self.backend)
     }
 
-    fn round(&self, workers: &mut HashMap<String, JoinHandle<()>>) -> Result<(), String> {
+    /// What ECS wants of this instance.
+    fn tasks(&self) -> Result<Vec<Task>, String> {
         let answer = self.http.get(&self.path("")).map_err(|error| told(&error))?;
         let entries = answer["tasks"].as_array().cloned().unwrap_or_default();
-        let tasks: Vec<Task> =
-            entries.iter().map(Task::from_answer).collect::<Result<_, _>>().map_err(|error| told(&error))?;
+        entries.iter().map(Task::from_answer).collect::<Result<_, _>>().map_err(|error| told(&error))
+    }
+
+    fn round(&self, workers: &mut HashMap<String, JoinHandle<()>>) -> Result<(), String> {
+        let tasks = self.tasks()?;
         let containers = docker::containers().map_err(|error| told(&error))?;
         self.introspection.tell(&tasks, &containers);
         for left in &containers {
@@ -83,127 +88,110 @@ impl Rounds {
             if workers.contains_key(&task.arn) {
                 continue;
             }
-            let mine: Vec<Container> = containers.iter().filter(|c| c.task == task.arn).cloned().collect();
-            let action = next(&task, &mine);
-            if action == Action::Leave {
+            let mine = of(&task, &containers);
+            let seen = Seen { containers: &mine, failed: &BTreeMap::new(), now: SystemTime::now() };
+            // One that begins may wait for a time that only its worker asks for.
+            if task.wanted && task.running && next(&task, &seen) == Action::Leave {
                 continue;
             }
             let (rounds, arn) = (self.clone(), task.arn.clone());
-            workers.insert(arn, thread::spawn(move || rounds.act(&task, action, &mine)));
+            let work = move || rounds.drive(task, mine).unwrap_or_else(|error| say(&error));
+            workers.insert(arn, thread::spawn(work));
         }
         Ok(())
     }
 
-    fn act(&self, task: &Task, action: Action, containers: &[Container]) {
-        match action {
-            Action::Leave => {}
-            Action::ReportRunning => self.report_running(task),
-            Action::Start => match self.start(task) {
-                Ok(()) => self.report_running(task),
-                Err(reason) => {
-                    for left in docker::containers().unwrap_or_default() {
-                        if left.task == task.arn {
-                            end(task, &left);
-                        }
-                    }
-                    self.report(
-                        task,
-                        json!({ "status": "STOPPED", "stopCode": "TaskFailedToStart", "reason": reason }),
-                    );
+    /// Takes a task as far as it can go until ECS is to be told something; a later round goes on from there.
+    fn drive(&self, mut task: Task, mut containers: Vec<Container>) -> Result<(), String> {
+        let mut failed = BTreeMap::new();
+        loop {
+            count(&task, &mut containers).map_err(|error| told(&error))?;
+            let seen = Seen { containers: &containers, failed: &failed, now: SystemTime::now() };
+            match next(&task, &seen) {
+                Action::Leave => return Ok(()),
+                Action::Report(report) => return self.report(&task, &report),
+                Action::Move(moves) => failed.extend(self.make(&task, &moves)),
+                Action::End(report) => {
+                    // Told first: exit codes are in Docker alone until then.
+                    self.report(&task, &report)?;
+                    containers.iter().for_each(remove);
+                    return Ok(());
                 }
-            },
-            Action::End { code, reason } => {
-                for container in containers {
-                    if container.state == "running"
-                        && let Err(error) = stop(task, container)
-                    {
-                        say(&format!(
-                            "task {}: could not stop {}: {}",
-                            task.id(),
-                            container.name,
-                            told(&error)
-                        ));
-                    }
-                }
-                let after = docker::containers().unwrap_or_default();
-                let mine: Vec<&Container> = after.iter().filter(|c| c.task == task.arn).collect();
-                let ended: Vec<Value> = mine.iter().map(|c| answer(c)).collect();
-                for container in mine {
-                    remove(container);
-                }
-                self.report(
-                    task,
-                    json!({ "status": "STOPPED", "stopCode": code, "reason": reason, "containers": ended }),
-                );
             }
+            let all = self.tasks()?; // it may be wanted no more
+            let Some(again) = all.into_iter().find(|other| other.arn == task.arn) else { return Ok(()) };
+            task = again;
+            containers = of(&task, &docker::containers().map_err(|error| told(&error))?);
         }
     }
 
-    /// Creates all containers, then starts all; the error is the task's `stoppedReason`.
-    fn start(&self, task: &Task) -> Result<(), String> {
-        let creations =
-            task.creations(&self.cluster).map_err(|error| format!("CannotCreateContainerError: {error}"))?;
-        let mut ids = Vec::new();
-        for (_, arguments) in &creations {
-            let created = docker::run(arguments).map_err(|error| match &error {
-                DockerError::Refused(said) if said.contains("No such image") => {
-                    format!("CannotPullContainerError: {error} (the lab has no registry)")
-                }
-                _ => format!("CannotCreateContainerError: {error}"),
-            })?;
-            ids.push(created);
-        }
-        for id in &ids {
-            docker::run(&["start", id]).map_err(|error| format!("CannotStartContainerError: {error}"))?;
-        }
-        Ok(())
+    /// Makes all moves at once. Gives why some could not be made, by the container's name.
+    fn make(&self, task: &Task, moves: &[Move]) -> Vec<(String, String)> {
+        thread::scope(|scope| {
+            let under_way: Vec<_> =
+                moves.iter().map(|one| scope.spawn(move || self.make_one(task, one))).collect();
+            under_way.into_iter().filter_map(|one| one.join().ok().flatten()).collect()
+        })
     }
 
-    fn report_running(&self, task: &Task) {
-        let containers = docker::containers().unwrap_or_default();
-        let mine: Vec<Value> = containers.iter().filter(|c| c.task == task.arn).map(answer).collect();
-        self.report(task, json!({ "status": "RUNNING", "containers": mine }));
+    fn make_one(&self, task: &Task, one: &Move) -> Option<(String, String)> {
+        let (name, outcome) = match one {
+            Move::Create(name) => (name, self.create(task, name)),
+            Move::Start { name, id } => {
+                let started = docker::run(&["start", id]).map(drop);
+                (name, started.map_err(|error| format!("CannotStartContainerError: {error}")))
+            }
+            Move::Stop { name, id } => {
+                let seconds = task.stop_timeout_seconds(name).to_string();
+                let stopped = docker::run(&["stop", "--time", &seconds, id]).map(drop);
+                (name, stopped.map_err(|error| format!("CannotStopContainerError: {error}")))
+            }
+        };
+        outcome.err().map(|reason| (name.clone(), reason))
+    }
+
+    fn create(&self, task: &Task, container: &str) -> Result<(), String> {
+        let arguments = task
+            .creation(&self.cluster, container)
+            .map_err(|error| format!("CannotCreateContainerError: {error}"))?;
+        let created = docker::run(&arguments).map(drop);
+        created.map_err(|error| match &error {
+            DockerError::Refused(said) if said.contains("No such image") => {
+                format!("CannotPullContainerError: {error} (the lab has no registry)")
+            }
+            _ => format!("CannotCreateContainerError: {error}"),
+        })
     }
 
     /// Tells ECS, again and again while it is out of reach: a reason would be lost otherwise.
-    fn report(&self, task: &Task, report: Value) {
-        say(&format!("task {}: {report}", task.id()));
+    fn report(&self, task: &Task, report: &Report) -> Result<(), String> {
+        let mut body = json!({ "status": report.status, "containers": report.containers });
+        if let Some(reason) = &report.reason {
+            body["reason"] = reason.as_str().into();
+        }
+        say(&format!("task {}: {body}", task.id()));
         let url = self.path(&format!("/{}/state", task.id()));
         loop {
-            match self.http.post(&url, None, &report) {
-                Ok(_) => return,
+            match self.http.post(&url, None, &body) {
+                Ok(_) => return Ok(()),
                 Err(error @ AgentError::Unreachable { .. }) => say(&told(&error)),
-                Err(error) => return say(&told(&error)),
+                Err(error) => return Err(told(&error)),
             }
             thread::sleep(PAUSE);
         }
     }
 }
 
-/// As DescribeTasks tells a container.
-fn answer(container: &Container) -> Value {
-    let status = if container.state == "running" { "RUNNING" } else { "STOPPED" };
-    let mut answer = json!({
-        "name": container.name, "runtimeId": container.id, "image": container.image, "lastStatus": status,
-    });
-    if let Some(code) = container.exit_code {
-        answer["exitCode"] = code.into();
-    }
-    answer
+fn of(task: &Task, containers: &[Container]) -> Vec<Container> {
+    containers.iter().filter(|container| container.task == task.arn).cloned().collect()
 }
 
-fn stop(task: &Task, container: &Container) -> Result<(), DockerError> {
-    let seconds = task.stop_timeout_seconds(&container.name).to_string();
-    docker::run(&["stop", "--time", &seconds, &container.id]).map(drop)
-}
-
-fn end(task: &Task, container: &Container) {
-    if container.state == "running"
-        && let Err(error) = stop(task, container)
-    {
-        say(&format!("task {}: could not stop {}: {}", task.id(), container.name, told(&error)));
+/// Finds out since when those run whose `startTimeout` is counted.
+fn count(task: &Task, containers: &mut [Container]) -> Result<(), DockerError> {
+    for container in containers.iter_mut().filter(|c| c.state == "running" && task.is_timed(&c.name)) {
+        container.started_at = docker::started_at(&container.id)?;
     }
-    remove(container);
+    Ok(())
 }
 
 /// With its anonymous volumes. What can't be removed now is tried again when ECS has done with the task.

@@ -1,6 +1,8 @@
-//! What to do with a task, and how its containers are created; pure.
+//! A task as ECS tells it, and how its containers are created; pure.
 
+use super::dependencies::{Condition, Known, Member};
 use serde_json::Value;
+use std::time::{Duration, SystemTime};
 
 /// Why a registered revision can't be run here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,15 +16,15 @@ pub enum TaskError {
 }
 
 /// What a container may ask for that would change how it behaves, and that the stand-in hasn't.
-const NOT_IMITATED: [&str; 8] = [
-    "dependsOn",
-    "environmentFiles",
-    "healthCheck",
-    "linuxParameters",
-    "links",
-    "restartPolicy",
-    "secrets",
-    "volumesFrom",
+const NOT_IMITATED: [&str; 6] =
+    ["environmentFiles", "linuxParameters", "links", "restartPolicy", "secrets", "volumesFrom"];
+
+/// What a health check has for what the revision leaves out (service model, `HealthCheck`), and Docker's option for it.
+const HEALTH: [(&str, u64, &str, &str); 4] = [
+    ("interval", 30, "--health-interval", "s"),
+    ("timeout", 5, "--health-timeout", "s"),
+    ("retries", 3, "--health-retries", ""),
+    ("startPeriod", 0, "--health-start-period", "s"),
 ];
 
 /// Seconds between SIGTERM and SIGKILL when the revision doesn't say (`ECS_CONTAINER_STOP_TIMEOUT`).
@@ -37,11 +39,13 @@ pub struct Task {
     pub wanted: bool,
     /// Whether it was reported as RUNNING already; else it is PENDING.
     pub running: bool,
+    /// What ECS was told of its containers, as DescribeTasks has them.
+    pub told: Vec<Value>,
     /// The registered revision, raw.
     pub definition: Value,
 }
 
-/// A container of a task, as `docker ps` shows it.
+/// A container of a task, as Docker shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     /// Docker's id.
@@ -58,47 +62,20 @@ pub struct Container {
     pub state: String,
     /// Once it has exited.
     pub exit_code: Option<i64>,
+    /// What its health check says.
+    pub healthy: bool,
+    /// When it was started; asked for only where a `startTimeout` is counted.
+    pub started_at: Option<SystemTime>,
 }
 
-/// The next thing to do with a task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// It is as it should be.
-    Leave,
-    /// Create and start its containers, then report RUNNING, or why not.
-    Start,
-    /// Report RUNNING: it does.
-    ReportRunning,
-    /// Stop what still runs, remove it all, and report STOPPED with this code and reason.
-    End {
-        /// As `stopCode` has it; none where ECS itself wanted it to stop.
-        code: Option<&'static str>,
-        /// As `stoppedReason` has it.
-        reason: Option<String>,
-    },
-}
-
-/// Decides from what ECS wants and what Docker has; nothing is remembered, so a restart of the agent changes nothing.
-pub fn next(task: &Task, containers: &[Container]) -> Action {
-    let end = |code, reason: &str| Action::End { code: Some(code), reason: Some(reason.to_owned()) };
-    if !task.wanted {
-        return Action::End { code: None, reason: None };
-    }
-    if containers.is_empty() {
-        return if task.running {
-            end("EssentialContainerExited", "The task no longer exists")
-        } else {
-            Action::Start
-        };
-    }
-    let gone = task.essential().into_iter().find(|name| {
-        !containers.iter().any(|container| container.name == *name && container.state == "running")
-    });
-    match gone {
-        None if task.running => Action::Leave,
-        None => Action::ReportRunning,
-        Some(_) if task.running => end("EssentialContainerExited", "Essential container in task exited"),
-        Some(name) => end("TaskFailedToStart", &format!("Container {name} was left unstarted")),
+impl Container {
+    /// How far it has come (`agent/dockerclient/dockerapi/docker_client.go:764`).
+    pub fn known(&self) -> Known {
+        match self.state.as_str() {
+            "created" => Known::Created,
+            "running" | "paused" | "restarting" => Known::Running,
+            _ => Known::Stopped,
+        }
     }
 }
 
@@ -112,6 +89,7 @@ impl Task {
             arn: text(answer, "taskArn").ok_or(TaskError::Malformed("taskArn"))?.to_owned(),
             wanted: text(answer, "desiredStatus") == Some("RUNNING"),
             running: text(answer, "lastStatus") == Some("RUNNING"),
+            told: list(answer, "containers").cloned().collect(),
             definition: answer.get("taskDefinition").cloned().unwrap_or_default(),
         })
     }
@@ -135,31 +113,45 @@ impl Task {
         list(&self.definition, "containerDefinitions")
     }
 
-    fn essential(&self) -> Vec<&str> {
-        let essential = self.containers().filter(|c| c["essential"].as_bool().unwrap_or(true));
-        essential.filter_map(|c| text(c, "name")).collect()
-    }
-
     /// How long `docker stop` gives the container.
     pub fn stop_timeout_seconds(&self, container: &str) -> u64 {
         let found = self.containers().find(|c| text(c, "name") == Some(container));
         found.and_then(|c| c["stopTimeout"].as_u64()).unwrap_or(STOP_TIMEOUT_SECONDS)
     }
 
-    /// The arguments of `docker create` for each of its containers, in order, with the container's name.
+    /// Whether the start of this container is counted from: others wait for it, and not for ever.
+    pub fn is_timed(&self, container: &str) -> bool {
+        let found = self.containers().find(|c| text(c, "name") == Some(container));
+        !self.running && found.is_some_and(|c| c["startTimeout"].is_u64())
+    }
+
+    /// Its containers in order, none of which has come anywhere yet.
+    ///
+    /// # Errors
+    /// What no revision can lack, and a condition that there isn't.
+    pub fn members(&self) -> Result<Vec<Member>, TaskError> {
+        let members: Vec<_> = self.containers().map(member).collect::<Result<_, _>>()?;
+        if members.is_empty() { Err(TaskError::Malformed("taskDefinition")) } else { Ok(members) }
+    }
+
+    /// Whether all of it can be run here.
+    ///
+    /// # Errors
+    /// As [`Task::creation`].
+    pub fn check(&self) -> Result<(), TaskError> {
+        self.containers().try_for_each(|container| self.arguments("", container).map(drop))
+    }
+
+    /// The arguments of `docker create` for one of its containers.
     ///
     /// # Errors
     /// What the stand-in doesn't imitate, and what no revision can lack.
-    pub fn creations(&self, cluster: &str) -> Result<Vec<(String, Vec<String>)>, TaskError> {
-        let containers: Vec<_> =
-            self.containers().map(|c| self.creation(cluster, c)).collect::<Result<_, _>>()?;
-        if containers.is_empty() {
-            return Err(TaskError::Malformed("taskDefinition"));
-        }
-        Ok(containers)
+    pub fn creation(&self, cluster: &str, container: &str) -> Result<Vec<String>, TaskError> {
+        let found = self.containers().find(|c| text(c, "name") == Some(container));
+        self.arguments(cluster, found.ok_or(TaskError::Malformed("name"))?)
     }
 
-    fn creation(&self, cluster: &str, container: &Value) -> Result<(String, Vec<String>), TaskError> {
+    fn arguments(&self, cluster: &str, container: &Value) -> Result<Vec<String>, TaskError> {
         let name = text(container, "name").ok_or(TaskError::Malformed("name"))?;
         let image = text(container, "image").ok_or(TaskError::Malformed("image"))?;
         let asks = |key: &&&str| match &container[**key] {
@@ -201,6 +193,9 @@ impl Task {
                 add(flag, value);
             }
         }
+        for (flag, value) in health_check(name, &container["healthCheck"])? {
+            add(flag, &value);
+        }
         let entry_point = texts(container, "entryPoint");
         if let Some(program) = entry_point.first() {
             add("--entrypoint", program);
@@ -213,7 +208,7 @@ impl Task {
         arguments.push(image.to_owned());
         arguments.extend(entry_point.into_iter().skip(1));
         arguments.extend(texts(container, "command"));
-        Ok((name.to_owned(), arguments))
+        Ok(arguments)
     }
 
     /// A mount point as Docker's bind, as the real agent writes it: no propagation, and no question whether the source exists.
@@ -227,6 +222,51 @@ impl Task {
         let read_only = if mount["readOnly"].as_bool() == Some(true) { ":ro" } else { "" };
         Ok(format!("{source}:{target}{read_only}"))
     }
+}
+
+/// A container of a revision, as its dependencies see it.
+fn member(container: &Value) -> Result<Member, TaskError> {
+    let mut depends_on = Vec::new();
+    for dependency in list(container, "dependsOn") {
+        let on = text(dependency, "containerName").ok_or(TaskError::Malformed("containerName"))?;
+        let condition = text(dependency, "condition").and_then(Condition::named);
+        depends_on.push((on.to_owned(), condition.ok_or(TaskError::Malformed("condition"))?));
+    }
+    Ok(Member {
+        name: text(container, "name").ok_or(TaskError::Malformed("name"))?.to_owned(),
+        image: text(container, "image").ok_or(TaskError::Malformed("image"))?.to_owned(),
+        essential: container["essential"].as_bool().unwrap_or(true),
+        depends_on,
+        start_timeout: container["startTimeout"].as_u64().map(Duration::from_secs),
+        known: Known::None,
+        given_up: false,
+        id: None,
+        started_at: None,
+        exit_code: None,
+        healthy: false,
+        reason: None,
+    })
+}
+
+/// Docker's options for a health check. Its CLI runs one in a shell only.
+fn health_check(container: &str, check: &Value) -> Result<Vec<(&'static str, String)>, TaskError> {
+    if check.is_null() {
+        return Ok(vec![]);
+    }
+    let command = texts(check, "command");
+    let [kind, command] = command.as_slice() else {
+        return Err(TaskError::NotImitated(format!(
+            "`healthCheck` without a shell (container `{container}`)"
+        )));
+    };
+    if kind != "CMD-SHELL" {
+        return Err(TaskError::NotImitated(format!("`healthCheck` with {kind} (container `{container}`)")));
+    }
+    let mut options = vec![("--health-cmd", command.clone())];
+    for (key, default, flag, unit) in HEALTH {
+        options.push((flag, format!("{}{unit}", check[key].as_u64().unwrap_or(default))));
+    }
+    Ok(options)
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
@@ -246,7 +286,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn task(wanted: bool, running: bool, change: impl FnOnce(&mut Value)) -> Task {
+    fn task(change: impl FnOnce(&mut Value)) -> Task {
         let mut definition = json!({
             "family": "production-web", "revision": 7,
             "containerDefinitions": [{
@@ -265,23 +305,16 @@ mod tests {
         change(&mut definition);
         Task {
             arn: "arn:aws:ecs:us-east-1:1:task/c/0123456789abcdef0123456789abcdef".into(),
-            wanted,
-            running,
+            wanted: true,
+            running: false,
+            told: vec![],
             definition,
         }
     }
 
-    fn container(name: &str, state: &str) -> Container {
-        let text = |text: &str| text.to_owned();
-        let (id, docker_name, task, image) = (text("1"), text("n"), text("t"), text("i"));
-        Container { id, docker_name, task, name: text(name), image, state: text(state), exit_code: None }
-    }
-
     #[test]
     fn a_container_is_created_from_its_registered_revision_alone() {
-        let creations = task(true, false, |_| {}).creations("production").unwrap();
-        let (name, arguments) = &creations[0];
-        assert_eq!(name, "web");
+        let arguments = task(|_| {}).creation("production", "web").unwrap();
         let expected = [
             "create",
             "--name ecs-production-web-7-web-0123456789abcdef0123",
@@ -303,52 +336,26 @@ mod tests {
     #[test]
     fn what_is_not_imitated_is_not_run() {
         for (part, change) in [
-            ("dependsOn", json!([{ "containerName": "seed", "condition": "SUCCESS" }])),
+            ("links", json!(["db"])),
+            ("secrets", json!([{ "name": "A", "valueFrom": "b" }])),
             ("healthCheck", json!({ "command": ["CMD", "true"] })),
+            ("healthCheck", json!({ "command": ["true"] })),
         ] {
-            let task = task(true, false, |d| d["containerDefinitions"][0][part] = change);
-            let error = task.creations("c").unwrap_err().to_string();
+            let error =
+                task(|d| d["containerDefinitions"][0][part] = change).check().unwrap_err().to_string();
             assert!(error.contains(part) && error.contains("stand-in"), "{error}");
         }
-        let task = task(true, false, |d| d["volumes"] = json!([{ "name": "v" }]));
-        assert!(task.creations("c").unwrap_err().to_string().contains("without a `host.sourcePath`"));
+        let error = task(|d| d["volumes"] = json!([{ "name": "v" }])).check().unwrap_err().to_string();
+        assert!(error.contains("without a `host.sourcePath`"), "{error}");
     }
 
     #[test]
-    fn what_is_done_follows_from_what_is_wanted_and_what_is_there() {
-        let running = [container("web", "running")];
-        let exited = [container("web", "exited")];
-        let end = |code, reason: &str| Action::End { code: Some(code), reason: Some(reason.to_owned()) };
-        let cases = [
-            (true, false, &[][..], Action::Start, "a new task"),
-            (true, false, &running, Action::ReportRunning, "an agent that died before it could report"),
-            (true, true, &running, Action::Leave, "all is well; so after a restart of the agent"),
-            (
-                true,
-                true,
-                &exited,
-                end("EssentialContainerExited", "Essential container in task exited"),
-                "it exited, or the instance was rebooted",
-            ),
-            (
-                true,
-                true,
-                &[],
-                end("EssentialContainerExited", "The task no longer exists"),
-                "someone removed it",
-            ),
-            (
-                true,
-                false,
-                &[container("web", "created")],
-                end("TaskFailedToStart", "Container web was left unstarted"),
-                "an agent that died half-way",
-            ),
-            (false, true, &running, Action::End { code: None, reason: None }, "to be stopped"),
-            (false, false, &[], Action::End { code: None, reason: None }, "to be stopped before it began"),
-        ];
-        for (wanted, was_running, containers, expected, why) in cases {
-            assert_eq!(next(&task(wanted, was_running, |_| {}), containers), expected, "{why}");
-        }
+    fn a_health_check_is_dockers_own() {
+        let check = json!({ "command": ["CMD-SHELL", "test -e /ready || exit 1"], "interval": 5 });
+        let task = task(|d| d["containerDefinitions"][0]["healthCheck"] = check);
+        let arguments = task.creation("c", "web").unwrap().join(" ");
+        let expected = "--health-cmd test -e /ready || exit 1 --health-interval 5s --health-timeout 5s --health-retries 3 \
+                        --health-start-period 0s";
+        assert!(arguments.contains(expected), "{arguments}");
     }
 }
