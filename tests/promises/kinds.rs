@@ -1,6 +1,6 @@
 //! Every kind of service and revision side by side: each ends where the rules say, and nothing moves after that.
 
-use crate::services::{pause, remove, source, tells, told};
+use crate::services::{ROUNDS, pause, remove, source, tells, told};
 use lab::{
     Error, Lab,
     app::{self, DEPLOYED},
@@ -10,9 +10,7 @@ use lab::{
     wait,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
 
-const ROUNDS: Duration = Duration::from_secs(30);
 const GATE: &str = "attribute:convox.volumes == ready";
 
 fn create(lab: &Lab, name: &str, revision: &str, more: &Value) -> Result<(), Error> {

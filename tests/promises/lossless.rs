@@ -1,6 +1,6 @@
 //! Nothing of a task definition is lost: what the API has today passes through, and what ECS itself doesn't keep is noticed in time.
 
-use crate::services::{remove, source, tells, told, update};
+use crate::services::{ROUNDS, remove, source, tells, told, update};
 use lab::{
     Error, Lab,
     app::{self, DEPLOYED},
@@ -10,10 +10,7 @@ use lab::{
     wait,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
 
-/// Two rounds of the leader, and some.
-const ROUNDS: Duration = Duration::from_secs(30);
 /// Lists that patching adds to; everything else stays as it was.
 const ADDED_TO: [&str; 3] = ["volumes", "placementConstraints", "containerDefinitions"];
 

@@ -2,7 +2,7 @@
 
 use crate::services::{pause, remove, source, tells, under_the_breaker};
 use lab::{Error, Lab, app, cluster::CLUSTER, expect, story::calls_of_agents, wait};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 
 /// Tells ECS a value of an instance's gate, as another agent of it would.
@@ -40,22 +40,17 @@ pub(crate) fn what_no_instance_was_ready_for_is_tried_again(lab: &Lab) -> Result
     expect(reason.contains("unable to place a task"), "the reason has ECS's words", reason.clone())?;
     lab.ecs_control("POST", "pace", &json!({ "unplaced_counts_every": 20 }))?;
     gate(lab, away, "ready")?;
+    wait::until(&lab.progress, "the pinned one runs with its volumes", Duration::from_secs(120), || {
+        let service = app::services(lab, PINNED).map_err(|error| error.to_string())?.unwrap_or_default();
+        let primary = &service["deployments"][0];
+        let arn = primary["taskDefinition"].as_str().unwrap_or_default();
+        let document = app::revision(lab, arn).map_err(|error| error.to_string())?;
+        let is_done = app::is_patched(&document) && primary["runningCount"] == service["desiredCount"];
+        if is_done { Ok(()) } else { Err(service["deployments"].to_string()) }
+    })?;
+    // With as many tasks as instances and none to spare it can't go further here; what counts is that it was moved only now.
+    app::patched(lab, SPREAD)?;
     for name in [PINNED, SPREAD] {
-        wait::until(
-            &lab.progress,
-            &format!("{name} runs with its volumes"),
-            Duration::from_secs(120),
-            || {
-                let service =
-                    app::services(lab, name).map_err(|error| error.to_string())?.unwrap_or_default();
-                let primary: &Value = &service["deployments"][0];
-                let arn = primary["taskDefinition"].as_str().unwrap_or_default();
-                let document = app::revision(lab, arn).map_err(|error| error.to_string())?;
-                let is_done =
-                    app::is_patched(&document) && primary["runningCount"] == service["desiredCount"];
-                if is_done { Ok(()) } else { Err(service["deployments"].to_string()) }
-            },
-        )?;
         let made = calls_of_agents(lab, "RegisterTaskDefinition", name)?.len();
         expect(made == 1, format!("one patched revision of {name}"), made.to_string())?;
     }

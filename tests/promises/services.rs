@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Two rounds of the leader, and some.
-const ROUNDS: Duration = Duration::from_secs(30);
+pub(crate) const ROUNDS: Duration = Duration::from_secs(22);
 
 /// A source revision of a family of its own, whose one container sleeps.
 pub(crate) fn source(lab: &Lab, family: &str, change: impl FnOnce(&mut Value)) -> Result<String, Error> {
@@ -146,7 +146,7 @@ pub(crate) fn pause_stops_patching(lab: &Lab) -> Result<String, Error> {
     pause(lab, true)?;
     let theirs = source(lab, NAME, |_| {})?;
     app::create(lab, NAME, &theirs, 0)?;
-    let said = wait::until(&lab.progress, "/status says that patching is paused", ROUNDS, || {
+    let said = wait::until(&lab.progress, "/status says that patching is paused", DEPLOYED, || {
         let seen = patching(lab)["last_error"].clone();
         if seen.as_str().is_some_and(|error| error.contains("paused")) {
             Ok(seen)
@@ -199,7 +199,7 @@ pub(crate) fn every_refusal_is_told(lab: &Lab) -> Result<String, Error> {
     let mended = source(lab, "broken-label", |_| {})?;
     update(lab, "broken-label", &mended)?;
     app::patched(lab, "broken-label")?;
-    wait::until(&lab.progress, "one line of the log says that it is over", ROUNDS, || {
+    wait::until(&lab.progress, "one line of the log says that it is over", DEPLOYED, || {
         let count = lines("over service=broken-label").map_err(|error| error.to_string())?;
         if count == 1 { Ok(()) } else { Err(format!("{count} lines")) }
     })?;
