@@ -3,7 +3,10 @@
 CARGO ?= cargo
 export INSTA_UPDATE = no
 
-.PHONY: demo demo-down test check build packages
+# Compose files with the models that Docker Compose makes of them, of other people and so outside of this repository.
+CORPUS ?= ../shared/corpus
+
+.PHONY: demo demo-down test test-corpus check build packages
 .DEFAULT_GOAL := build
 
 # Boots a cluster of two instances and tells the story of tests/example-app on it. KEEP=1 leaves the cluster running.
@@ -17,6 +20,10 @@ demo-down: build
 # Everything: format, lints, unit, property and snapshot tests, and the promises on a booted cluster.
 test: check build
 	$(CARGO) test --release --locked --workspace
+
+# The compose reader against Docker Compose's own answers; without the corpus it fails.
+test-corpus: build
+	CORPUS=$(CORPUS) target/release/corpus
 
 check: packages
 	$(CARGO) fmt --all --check

@@ -1,11 +1,12 @@
 //! From a compose file to volumes or refusals, for the share or for a laptop: one decision for `plan`, `patch` and the daemon.
 
 use crate::{
-    compose::{Compose, Entry, Service, TopLevelVolume},
-    declaration::{Declaration, Source},
-    diagnostics::Problem,
+    compose::{Compose, Entry, Service, TopLevelVolume, consistency::other_service},
+    declaration::Declaration,
     layout::{self, Finding, Place, Volume},
     names::{App, ServiceName},
+    problem::{Problem, Severity},
+    yaml::Place as At,
 };
 
 /// A volume with where it was declared.
@@ -13,10 +14,12 @@ use crate::{
 pub struct Planned {
     /// The service.
     pub service: ServiceName,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column, from 1.
-    pub column: usize,
+    /// The declaration with its variables replaced, where that changed it.
+    pub resolved: Option<String>,
+    /// Where it stands.
+    pub place: At,
+    /// What it declares; with what the service says beside it.
+    pub declaration: Declaration,
     /// The volume.
     pub volume: Volume,
 }
@@ -32,113 +35,198 @@ pub struct Decision {
     pub warnings: Vec<Problem>,
 }
 
-/// Decides about every entry of every service.
+/// Decides about every entry of every active service.
 pub fn decide(compose: &Compose, place: Place<'_>, app: &App) -> Decision {
     let mut decision = Decision::default();
-    for service in &compose.services {
-        let declarations: Vec<Declaration> =
-            service.entries.iter().map(|entry| entry.declaration.clone()).collect();
-        let laid_out = layout::layout(place, app, &service.name, &declarations);
-        for (index, volume) in laid_out.volumes {
-            let entry = &service.entries[index];
-            match named(compose, entry).and_then(|top| refused_on_deploy(top, place)) {
-                Some((code, reason, help)) => {
-                    let finding = Finding { code, declaration: volume.declaration, reason, help };
-                    decision.refusals.push(problem(compose, service, entry, finding));
-                }
-                None => {
-                    if let Some(finding) = named(compose, entry).and_then(|top| renamed(top, &volume)) {
-                        decision.warnings.push(problem(compose, service, entry, finding));
-                    }
-                    let service = service.name.clone();
-                    let (line, column) = (entry.place.line, entry.place.column);
-                    decision.volumes.push(Planned { service, line, column, volume });
-                }
-            }
-        }
-        for (index, finding) in laid_out.refusals {
-            decision.refusals.push(problem(compose, service, &service.entries[index], finding));
-        }
-        for (index, finding) in laid_out.warnings {
-            decision.warnings.push(problem(compose, service, &service.entries[index], finding));
-        }
+    for service in compose.active() {
+        decision.service(compose, service, place, app);
     }
-    decision.refusals.sort_by_key(|problem| (problem.line, problem.column));
-    decision.warnings.sort_by_key(|problem| (problem.line, problem.column));
+    for service in compose.active() {
+        decision.volumes_from(compose, service, place);
+    }
+    decision.refusals.sort_by_cached_key(Problem::sort_key);
+    decision.warnings.sort_by_cached_key(Problem::sort_key);
     decision
 }
 
-/// The top-level volume that an entry names.
-fn named<'c>(compose: &'c Compose, entry: &Entry) -> Option<&'c TopLevelVolume> {
-    match &entry.declaration.source {
-        Some(Source::Named(name)) => compose.volumes.iter().find(|volume| volume.key.as_str() == name),
-        _ => None,
+impl Decision {
+    fn service(&mut self, compose: &Compose, service: &Service, place: Place<'_>, app: &App) {
+        let is_deployed = matches!(place, Place::Deployed { .. });
+        if is_deployed {
+            self.refusals.extend(service.tmpfs.iter().map(|text| {
+                let reason = format!("`tmpfs`: memory at `{}` isn't passed on to ECS", text.value);
+                let help = "set `linuxParameters.tmpfs` in the task definition, and remove the entry";
+                Problem::refused("tmpfs", reason, help)
+                    .at(&text.place)
+                    .came_by(text.origin.as_ref())
+                    .service(&service.name)
+            }));
+        }
+        if service.entries.is_empty() {
+            return;
+        }
+        let name: ServiceName = match service.name.parse() {
+            Ok(name) => name,
+            Err(error) => {
+                let help = "rename the service: its name becomes a folder's";
+                let problem = Problem::refused("service-name", error.to_string(), help);
+                return self.refusals.push(problem.at(&service.place).service(&service.name));
+            }
+        };
+        let (sound, unsound): (Vec<&Entry>, Vec<&Entry>) =
+            service.entries.iter().partition(|entry| entry.refusals.is_empty());
+        self.refusals.extend(unsound.into_iter().flat_map(|entry| entry.refusals.clone()));
+        let declarations: Vec<Declaration> =
+            sound.iter().map(|entry| with_extension(entry, service)).collect();
+        let laid_out = layout::layout(place, app, &name, &declarations);
+        let told = |index: usize, severity, finding: Finding| {
+            let Finding { code, reason, help, .. } = finding;
+            sound[index].problem(Problem::of(severity, code, reason, help)).service(&service.name)
+        };
+        for (index, volume) in laid_out.volumes {
+            let entry = sound[index];
+            let top = entry.declaration.named().and_then(|name| compose.volume(name));
+            if let Some(problem) = top.filter(|_| is_deployed).and_then(not_on_a_share) {
+                let problem = entry.problem(problem).service(&service.name);
+                self.refusals.push(with_top_level(problem, top));
+                continue;
+            }
+            if let Some(problem) = top.and_then(renamed) {
+                let problem = entry.problem(problem).service(&service.name);
+                self.warnings.push(with_top_level(problem, top));
+            }
+            self.volumes.push(Planned {
+                service: name.clone(),
+                resolved: entry.resolved.clone(),
+                place: entry.place.clone(),
+                declaration: declarations[index].clone(),
+                volume,
+            });
+        }
+        self.refusals
+            .extend(laid_out.refusals.into_iter().map(|(i, finding)| told(i, Severity::Refused, finding)));
+        self.warnings
+            .extend(laid_out.warnings.into_iter().map(|(i, finding)| told(i, Severity::Warning, finding)));
+    }
+
+    /// The same directories as another service, where a label can say so: those that services share.
+    fn volumes_from(&mut self, compose: &Compose, service: &Service, place: Place<'_>) {
+        for text in &service.volumes_from {
+            let refuse = |reason: String, help: &str| {
+                Problem::refused("volumes-from", reason, help)
+                    .at(&text.place)
+                    .came_by(text.origin.as_ref())
+                    .service(&service.name)
+                    .why("ECS gives a container only what its own definition names")
+            };
+            let Some(other) = other_service(&text.value) else {
+                let reason = format!("`{}` is a container outside of the compose file", text.value);
+                self.refusals.push(refuse(reason, "name the volumes in `volumes`"));
+                continue;
+            };
+            let mode = text.value.split_once(':').map_or("", |(_, mode)| mode);
+            if !["", "ro", "rw"].contains(&mode) {
+                let reason = format!("`{mode}` in `{}` is neither `ro` nor `rw`", text.value);
+                self.refusals.push(refuse(reason, "write `ro` or `rw`, or leave it out"));
+                continue;
+            }
+            let Ok(name) = service.name.parse::<ServiceName>() else { continue };
+            let theirs: Vec<Planned> =
+                self.volumes.iter().filter(|planned| planned.service.as_str() == other).cloned().collect();
+            for mut planned in theirs {
+                let is_taken =
+                    |own: &Planned| own.service == name && own.volume.target == planned.volume.target;
+                if self.volumes.iter().any(is_taken) {
+                    continue;
+                }
+                let is_its_own = planned.volume.kind == layout::Kind::Service;
+                if is_its_own && matches!(place, Place::Deployed { .. }) {
+                    let reason = format!(
+                        "`{}` is the service `{other}`'s own, and a volume of another service can't be mounted",
+                        planned.volume.declaration
+                    );
+                    let help = format!(
+                        "declare a volume in the top-level `volumes`, and write `NAME:{}` in both services",
+                        planned.volume.target
+                    );
+                    self.refusals.push(refuse(reason, &help));
+                    continue;
+                }
+                planned.service = name.clone();
+                planned.place = text.place.clone();
+                planned.volume.read_only |= mode == "ro";
+                planned.declaration.read_only |= mode == "ro";
+                self.volumes.push(planned);
+            }
+            if compose.services.iter().any(|found| found.name == other && !found.volumes_from.is_empty()) {
+                let reason = format!("`{other}` takes its volumes from another service itself");
+                self.refusals.push(refuse(reason, "name the volumes in `volumes`"));
+            }
+        }
     }
 }
 
-fn refused_on_deploy(top: &TopLevelVolume, place: Place<'_>) -> Option<(&'static str, String, String)> {
-    if matches!(place, Place::Local { .. }) {
-        return None;
+/// What a service says about all its entries, said by each.
+fn with_extension(entry: &Entry, service: &Service) -> Declaration {
+    let mut declaration = entry.declaration.clone();
+    let Some(of_service) = service.extension.as_ref().and_then(serde_json::Value::as_object) else {
+        return declaration;
+    };
+    let target = crate::path::clean(&declaration.target);
+    let mut all = of_service.clone();
+    let entries = all.remove("entries");
+    let of_target = entries.as_ref().and_then(|entries| entries.get(&target));
+    let own = declaration.options.extension.as_ref();
+    for more in [of_target, own].into_iter().flatten().filter_map(serde_json::Value::as_object) {
+        all.extend(more.clone());
     }
+    if !all.is_empty() {
+        declaration.options.extension = Some(all.into());
+    }
+    declaration
+}
+
+fn with_top_level(problem: Problem, top: Option<&TopLevelVolume>) -> Problem {
+    match top {
+        Some(top) => problem.see(&top.place, "declared here"),
+        None => problem,
+    }
+}
+
+fn not_on_a_share(top: &TopLevelVolume) -> Option<Problem> {
     if top.is_external {
         let reason = format!(
             "volume `{}` is external: it is not this app's, and doesn't exist on an instance",
             top.key
         );
-        return Some(("external-volume", reason, "remove `external`".to_owned()));
+        return Some(Problem::refused("external-volume", reason, "remove `external`"));
     }
-    let special = top.special_driver.as_ref()?;
+    let special = match top.driver.as_deref().filter(|driver| *driver != "local") {
+        Some(driver) => format!("driver `{driver}`"),
+        None if !top.driver_opts.is_empty() => "`driver_opts`".to_owned(),
+        None => return None,
+    };
     let reason = format!("volume `{}` has {special}, which a folder on the share can't honour", top.key);
-    Some(("volume-driver", reason, "remove it".to_owned()))
+    Some(Problem::refused("volume-driver", reason, "remove it"))
 }
 
-fn renamed(top: &TopLevelVolume, volume: &Volume) -> Option<Finding> {
+fn renamed(top: &TopLevelVolume) -> Option<Problem> {
     let name = top.name.as_ref()?;
-    Some(Finding {
-        code: "volume-renamed",
-        declaration: volume.declaration.clone(),
-        reason: format!(
-            "volume `{}` has the name `{name}`; its folder is called by its key all the same",
-            top.key
-        ),
-        help: "remove `name`".to_owned(),
-    })
+    let reason =
+        format!("volume `{}` has the name `{name}`; its folder is called by its key all the same", top.key);
+    Some(Problem::warning("volume-renamed", reason, "remove `name`"))
 }
 
-fn problem(compose: &Compose, service: &Service, entry: &Entry, finding: Finding) -> Problem {
-    Problem {
-        code: finding.code,
-        service: Some(service.name.to_string()),
-        declaration: Some(finding.declaration),
-        file: compose.file.clone(),
-        line: entry.place.line,
-        column: entry.place.column,
-        reason: finding.reason,
-        help: finding.help,
-    }
+/// What would be refused on deploy, for those who only read: warnings.
+pub fn refused_elsewhere(compose: &Compose) -> Vec<Problem> {
+    let (Ok(rack), Ok(app)) = ("rack".parse(), "app".parse()) else { return Vec::new() };
+    let decision = decide(compose, Place::Deployed { rack: &rack, host_paths: &[] }, &app);
+    let all = decision.refusals.into_iter().chain(decision.warnings);
+    let mut told: Vec<Problem> = all.map(|problem| problem.as_severity(Severity::Warning)).collect();
+    told.sort_by_cached_key(Problem::sort_key);
+    told
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::compose;
-
-    #[test]
-    fn every_entry_ends_in_a_volume_or_a_refusal_with_its_place() {
-        let text = "services:\n  web:\n    volumes:\n      - /data\n      - ./src:/app\n      - db:/db\n      - ext:/e\n      - own:/o\nvolumes:\n  db: {name: x}\n  ext: {external: true}\n  own: {driver: nfs}\n";
-        let compose = compose::read("f.yml", text).unwrap();
-        let rack = "r".parse().unwrap();
-        let decision =
-            decide(&compose, Place::Deployed { rack: &rack, host_paths: &[] }, &"a".parse().unwrap());
-        let volumes: Vec<_> = decision.volumes.iter().map(|p| (p.volume.source.as_str(), p.line)).collect();
-        assert_eq!(volumes, [("/volumes/r-a/web/data", 4), ("/volumes/r-a/@volumes/db", 6)]);
-        let codes = |problems: &[Problem]| problems.iter().map(|p| (p.code, p.line)).collect::<Vec<_>>();
-        assert_eq!(
-            codes(&decision.refusals),
-            [("relative-source", 5), ("external-volume", 7), ("volume-driver", 8)]
-        );
-        assert_eq!(codes(&decision.warnings), [("volume-renamed", 6)]);
-        let local = decide(&compose, Place::Local { home: "/h", project: "/h/p" }, &"a".parse().unwrap());
-        assert_eq!((local.volumes.len(), local.refusals.len()), (5, 0));
-    }
-}
+#[path = "deploy_tests.rs"]
+mod tests;

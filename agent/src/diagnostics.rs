@@ -70,39 +70,3 @@ impl fmt::Display for Failure {
         Ok(())
     }
 }
-
-/// Something wrong, or noteworthy, in a compose file.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Problem {
-    /// The diagnostic's code, stable for ever.
-    pub code: &'static str,
-    /// The service, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub service: Option<String>,
-    /// The entry, as written, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub declaration: Option<String>,
-    /// The file, as given.
-    pub file: String,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column, from 1, in characters.
-    pub column: usize,
-    /// What is wrong, in the user's words.
-    pub reason: String,
-    /// How to write it instead.
-    pub help: String,
-}
-
-impl Problem {
-    /// As a person reads it; `severity` is `error`, `refused` or `warning`.
-    pub fn text(&self, severity: &str) -> String {
-        let Self { code, file, line, column, reason, help, .. } = self;
-        let whose = match (&self.service, &self.declaration) {
-            (Some(service), Some(declaration)) => format!("service `{service}`, `{declaration}`: "),
-            (Some(service), None) => format!("service `{service}`: "),
-            _ => String::new(),
-        };
-        format!("{severity}[{code}]: {whose}{reason}\n  --> {file}:{line}:{column}\n  help: {help}\n")
-    }
-}

@@ -2,6 +2,7 @@
 
 use crate::{
     compose::Compose,
+    deploy::Decision,
     labels::{APP, RACK, SERVICE, VOLUMES},
     names::{App, Rack},
 };
@@ -14,7 +15,7 @@ pub type Written = BTreeMap<String, Vec<String>>;
 /// What is to be written: services with their declarations and their container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labelling {
-    services: Vec<(String, String, Vec<String>)>,
+    services: Vec<(String, String, Vec<Value>)>,
     /// Named on the command line, so that it must exist.
     asked_for: Vec<(String, String)>,
     /// Services of the file, also those without volumes.
@@ -22,24 +23,23 @@ pub struct Labelling {
 }
 
 impl Labelling {
-    /// Of a compose file; `containers` maps services to containers whose names differ.
-    pub fn of(compose: &Compose, containers: Vec<(String, String)>) -> Self {
+    /// Of a compose file and what was decided about it; `containers` maps services to containers whose names differ.
+    pub fn of(compose: &Compose, decision: &Decision, containers: Vec<(String, String)>) -> Self {
         let container = |service: &str| {
             let mapped =
                 containers.iter().find(|(of, _)| of == service).map(|(_, container)| container.clone());
             mapped.unwrap_or_else(|| service.to_owned())
         };
-        let services = compose
-            .services
+        let known: Vec<String> = compose.active().map(|service| service.name.clone()).collect();
+        let entries = |service: &String| -> Vec<Value> {
+            let own = decision.volumes.iter().filter(|planned| planned.service.as_str() == service);
+            own.map(|planned| planned.declaration.as_label()).collect()
+        };
+        let services = known
             .iter()
-            .filter(|service| !service.entries.is_empty())
-            .map(|service| {
-                let name = service.name.to_string();
-                let entries = service.entries.iter().map(|entry| entry.declaration.text.clone()).collect();
-                (name.clone(), container(&name), entries)
-            })
+            .map(|service| (service.clone(), container(service), entries(service)))
+            .filter(|(_, _, entries)| !entries.is_empty())
             .collect();
-        let known = compose.services.iter().map(|service| service.name.to_string()).collect();
         Self { services, asked_for: containers, known }
     }
 }
@@ -143,7 +143,7 @@ pub fn write(
             (APP, app.to_string()),
             (SERVICE, service.clone()),
             (RACK, rack.to_string()),
-            (VOLUMES, json!(entries).to_string()),
+            (VOLUMES, Value::from(entries.clone()).to_string()),
         ];
         let of_container = containers(&mut document)
             .find(|found| found.get("name").and_then(Value::as_str) == Some(container));

@@ -4,10 +4,13 @@
 //! others wrote is untrusted input: it is bounded by ECS (64 KiB a task definition) and by serde_json's depth limit.
 
 use crate::{
-    declaration::{Declaration, DeclarationError},
+    compose::service,
+    declaration::{Declaration, complaint::DeclarationError},
     names::{App, NameError, Rack, ServiceName},
+    yaml,
 };
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// The app. Required with [`VOLUMES`]; no default.
 pub const APP: &str = "convox.app";
@@ -15,7 +18,7 @@ pub const APP: &str = "convox.app";
 pub const SERVICE: &str = "convox.service";
 /// The rack. Default: the agent's.
 pub const RACK: &str = "convox.rack";
-/// The declarations: a JSON array of short-syntax strings.
+/// The declarations: a JSON array of short-syntax strings and long-syntax objects.
 pub const VOLUMES: &str = "convox.volumes";
 /// `off`: hands off this task definition.
 pub const AGENT: &str = "convox.volumes.agent";
@@ -58,17 +61,17 @@ pub enum LabelError {
         /// The parser's words.
         source: serde_json::Error,
     },
-    /// An entry that isn't a string.
-    #[error(
-        "label `{VOLUMES}` of container `{container}`: entry {index} is `{entry}`; only short syntax, a string, is understood so far"
-    )]
-    NotShortSyntax {
+    /// An entry that is neither a string nor an object that says what it mounts.
+    #[error("label `{VOLUMES}` of container `{container}`: entry {index}, `{entry}`: {reason}")]
+    LongSyntax {
         /// The container.
         container: String,
         /// Counted from 1.
         index: usize,
         /// The entry.
         entry: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// An entry that can't be taken apart.
     #[error("label `{VOLUMES}` of container `{container}`: entry {index}: {source}")]
@@ -112,7 +115,7 @@ impl LabelError {
     /// What to do next.
     pub fn help(&self) -> String {
         match self {
-            Self::Malformed { .. } | Self::NotShortSyntax { .. } => {
+            Self::Malformed { .. } | Self::LongSyntax { .. } => {
                 "write it as in `[\"/data\", \"/logs:/var/log\"]`".to_owned()
             }
             Self::Declaration { source, .. } => source.help(),
@@ -155,13 +158,17 @@ fn container_declarations(
         serde_json::from_str(volumes).map_err(|source| LabelError::Malformed { container: own(), source })?;
     let mut declarations = Vec::new();
     for (index, entry) in (1..).zip(&entries) {
-        let text = entry.as_str().ok_or_else(|| LabelError::NotShortSyntax {
-            container: own(),
-            index,
-            entry: entry.to_string(),
-        })?;
-        let declaration =
-            text.parse().map_err(|source| LabelError::Declaration { container: own(), index, source })?;
+        let declaration = match entry {
+            Value::String(text) => {
+                text.parse().map_err(|source| LabelError::Declaration { container: own(), index, source })?
+            }
+            entry => long_syntax(entry).map_err(|reason| LabelError::LongSyntax {
+                container: own(),
+                index,
+                entry: entry.to_string(),
+                reason,
+            })?,
+        };
         declarations.push(declaration);
     }
     Ok(ContainerDeclarations {
@@ -173,6 +180,22 @@ fn container_declarations(
         agent_off: is_off(AGENT)?,
         gate_off: is_off(GATE)?,
     })
+}
+
+/// An object, read as it would be in a compose file.
+fn long_syntax(entry: &Value) -> Result<Declaration, String> {
+    if !entry.is_object() {
+        return Err("only strings and objects are understood".to_owned());
+    }
+    let text = entry.to_string();
+    let yaml = yaml::read(&Arc::from(VOLUMES), &text);
+    let [node] = yaml.documents.as_slice() else {
+        return Err(yaml.errors.first().map(ToString::to_string).unwrap_or_default());
+    };
+    let mut declaration = service::declaration_of_label(node)
+        .map_err(|problems| problems.first().map(|problem| problem.reason.clone()).unwrap_or_default())?;
+    declaration.text = text;
+    Ok(declaration)
 }
 
 #[cfg(test)]
@@ -210,7 +233,7 @@ mod tests {
             ),
             (
                 json!({ APP: "a", VOLUMES: "[\"/a\", {}]" }),
-                "label `convox.volumes` of container `web`: entry 2 is `{}`; only short syntax, a string, is understood so far",
+                "label `convox.volumes` of container `web`: entry 2, `{}`: the entry has no `type`",
             ),
             (
                 json!({ APP: "a", VOLUMES: "[\"/a:/b:RO\"]" }),

@@ -3,7 +3,7 @@
 //! Every declaration ends in exactly one of: a volume, a refusal, or a volume with a warning. Nothing is dropped.
 
 use crate::{
-    declaration::{Declaration, Source},
+    declaration::{self, Declaration, Source},
     names::{App, Rack, ServiceName, VolumeName},
 };
 use serde::Serialize;
@@ -25,6 +25,10 @@ pub enum Kind {
     Named,
     /// The machine's own path, as it is.
     Host,
+    /// Memory.
+    Tmpfs,
+    /// What Docker alone can make: another image's files, a pipe, a cluster's volume.
+    Docker,
 }
 
 /// A declared volume with its place.
@@ -34,7 +38,7 @@ pub struct Volume {
     pub declaration: String,
     /// What it is.
     pub kind: Kind,
-    /// The source's absolute path on the machine.
+    /// The source's absolute path on the machine; empty for memory.
     pub source: String,
     /// The source relative to the root of volumes; none for a path of the machine's own.
     pub relative: Option<String>,
@@ -123,7 +127,7 @@ pub fn layout(place: Place<'_>, app: &App, service: &ServiceName, declarations: 
                     layout.refusals.push((index, finding("duplicate-target", declaration, reason, help)));
                     continue;
                 }
-                for option in &declaration.ignored {
+                for option in declaration.without_meaning() {
                     let reason = format!("the option `{option}` has no meaning here, and is left out");
                     let warning =
                         finding("ignored-option", declaration, reason, format!("remove `{option}`"));
@@ -172,6 +176,19 @@ fn volume(
         read_only: declaration.read_only,
         folded_into: None,
     };
+    if let Place::Deployed { .. } = place
+        && let Some((code, reason, help)) = not_on_a_share(declaration)
+    {
+        return Err(refuse(code, reason, help));
+    }
+    match declaration.kind {
+        declaration::Kind::Volume | declaration::Kind::Bind => {}
+        declaration::Kind::Tmpfs => return Ok(made(Kind::Tmpfs, String::new(), None)),
+        declaration::Kind::NamedPipe | declaration::Kind::Cluster | declaration::Kind::Image => {
+            let source = declaration.source.as_ref().map_or("", Source::written);
+            return Ok(made(Kind::Docker, source.to_owned(), None));
+        }
+    }
     let (root, folder) = place.app_folder(app);
     let below = |kind, relative: String| match too_long(&root, &relative) {
         Some(reason) => Err(refuse("too-long", reason, "use a shorter path")),
@@ -184,10 +201,14 @@ fn volume(
     match (&declaration.source, place) {
         (None, _) if has_dot_dot(&declaration.target) => dot_dot(&declaration.target),
         (None, _) => below(Kind::Service, format!("{folder}/{service}{target}")),
-        (Some(Source::Named(name)), _) => match name.parse::<VolumeName>() {
+        (Some(Source::Named(name) | Source::Other(name)), _) => match name.parse::<VolumeName>() {
             Ok(name) => below(Kind::Named, format!("{folder}/{NAMED}/{name}")),
             Err(error) => Err(refuse("volume-name", error.to_string(), "rename the volume")),
         },
+        (Some(Source::Windows(path)), _) => {
+            let reason = format!("`{path}` is a path of Windows, and containers here run on Linux");
+            Err(refuse("windows-path", reason, "write a path of this machine, or a volume's name"))
+        }
         (Some(Source::Absolute(path)), Place::Local { .. }) => Ok(made(Kind::Host, clean(path), None)),
         (Some(Source::Absolute(path)), Place::Deployed { .. }) if has_dot_dot(path) => dot_dot(path),
         (Some(Source::Absolute(path)), Place::Deployed { host_paths, .. }) => {
@@ -204,14 +225,15 @@ fn volume(
                 below(Kind::Service, format!("{folder}/{service}{path}"))
             }
         }
-        (Some(Source::Relative(path)), Place::Local { home, project }) => {
-            let absolute = match path.strip_prefix('~') {
-                Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{home}{rest}"),
-                _ => format!("{project}/{path}"),
-            };
+        (Some(Source::Relative { written, absolute }), Place::Local { home, project }) => {
+            let absolute = absolute.clone().unwrap_or_else(|| {
+                let mut source = Source::of_bind(written);
+                source.resolve(project, Some(home));
+                source.resolved().to_owned()
+            });
             Ok(made(Kind::Host, clean(&absolute), None))
         }
-        (Some(Source::Relative(path)), Place::Deployed { .. }) => {
+        (Some(Source::Relative { written: path, .. }), Place::Deployed { .. }) => {
             let reason =
                 format!("`{path}` is relative to the compose file, and an instance has no project folder");
             let help = format!(
@@ -220,6 +242,43 @@ fn volume(
             Err(Box::new(finding("relative-source", declaration, reason, help)))
         }
     }
+}
+
+/// What no folder on a share can be or do, by name.
+fn not_on_a_share(declaration: &Declaration) -> Option<(&'static str, String, &'static str)> {
+    let options = &declaration.options;
+    let asked = |option: &Option<String>| option.clone().filter(|option| !option.is_empty());
+    match declaration.kind {
+        declaration::Kind::NamedPipe => {
+            let reason = "a named pipe is Windows', and instances run Linux".to_owned();
+            return Some(("named-pipe", reason, "remove the entry"));
+        }
+        declaration::Kind::Cluster => {
+            let reason = "a cluster's volume is Docker Swarm's".to_owned();
+            return Some(("cluster-volume", reason, "write `type: volume`"));
+        }
+        declaration::Kind::Image => {
+            let reason = "ECS can't mount another image's files".to_owned();
+            return Some(("image-volume", reason, "copy the files in the Dockerfile: `COPY --from`"));
+        }
+        declaration::Kind::Tmpfs => {
+            let reason = "memory is not a folder on the share, and isn't passed on to ECS".to_owned();
+            let help = "set `linuxParameters.tmpfs` in the task definition, and remove the entry";
+            return Some(("tmpfs", reason, help));
+        }
+        declaration::Kind::Volume | declaration::Kind::Bind => {}
+    }
+    if let Some(propagation) = asked(&options.propagation).filter(|word| word != "rprivate") {
+        let reason = format!("ECS can't mount with the propagation `{propagation}`");
+        return Some(("propagation", reason, "leave it out"));
+    }
+    if let Some(recursive) = asked(&options.recursive).filter(|word| word != "enabled") {
+        let reason = format!("ECS can't mount with `recursive: {recursive}`");
+        return Some(("recursive", reason, "leave it out"));
+    }
+    let subpath = asked(&options.subpath)?;
+    let reason = format!("ECS can't mount the folder `{subpath}` of a volume alone");
+    Some(("subpath", reason, "give the folder a volume of its own"))
 }
 
 fn too_long(root: &str, relative: &str) -> Option<String> {

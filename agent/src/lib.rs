@@ -5,14 +5,14 @@
 //! | module | decides |
 //! |---|---|
 //! | [`names`] | what a rack, an app, a service and a named volume may be called |
-//! | [`yaml`], [`compose`], [`declaration`] | what a compose file declares, and where it stands |
+//! | [`yaml`], [`compose`], [`declaration`], [`path`] | what compose files declare, and where it stands |
 //! | [`labels`], [`labelling`] | how a task definition carries declarations |
 //! | [`layout`], [`deploy`] | where each volume lives, or why it can't |
 //! | [`patch`] | what a task definition with its volumes looks like, and whether two are the same |
 //! | [`service`], [`reading`], [`history`], [`rollout`] | what a service and its revision are to the agent, and what comes next |
 //! | [`config`] | what the configuration means |
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
-//! | [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
+//! | [`problem`], [`sources`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
 //!
 //! The edges touch one outside thing each.
 //!
@@ -63,7 +63,9 @@ pub mod observed;
 pub mod pace;
 pub mod patch;
 pub mod patch_round;
+pub mod path;
 pub mod plan;
+pub mod problem;
 pub mod reading;
 pub mod reconcile;
 pub mod report;
@@ -72,5 +74,6 @@ pub mod schedule;
 pub mod service;
 pub mod share;
 pub mod share_worker;
+pub mod sources;
 pub mod systemd;
 pub mod yaml;

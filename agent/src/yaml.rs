@@ -1,53 +1,139 @@
-//! YAML as a tree whose every node knows its line and column. Aliases stay aliases: nothing is expanded, so no file can blow up.
+//! YAML as a tree whose every node knows where its text stands and how it came there. Aliases and merge keys are followed, within
+//! a budget, so that no file can blow up.
+//!
+//! What plain text means is what Docker Compose takes it for ([`scalar`]).
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+pub mod merge_key;
+mod reader;
+mod repair;
+pub mod scalar;
+
+pub use reader::read;
+
+use scalar::Kind;
+use std::sync::Arc;
 
 /// Deepest nesting that is read.
 const DEEPEST: usize = 64;
+/// Most nodes of a file, with its aliases followed (compose-go visits as many).
+const MOST_NODES: usize = 100_000;
 
-/// A place in a file, both counted from 1, the column in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// A place in a file: line and column from 1, the column in characters, and how many characters are meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
+    /// The file's name, as given.
+    pub file: Arc<str>,
     /// The line.
     pub line: usize,
     /// The column.
     pub column: usize,
+    /// Characters on this line, at least one.
+    pub length: usize,
+}
+
+impl Place {
+    /// Where a file begins.
+    pub fn start_of(file: &Arc<str>) -> Self {
+        Self { file: file.clone(), line: 1, column: 1, length: 1 }
+    }
+}
+
+/// How a text came to stand for something at another place: the last step first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The step.
+    pub step: Step,
+    /// Where it is asked for.
+    pub at: Place,
+    /// What came before.
+    pub before: Option<Arc<Origin>>,
+}
+
+/// A way for a text to get somewhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// `*name`.
+    Alias(String),
+    /// `extends`, of this service.
+    Extends(String),
+    /// `include`.
+    Include,
+}
+
+impl Origin {
+    /// One more step.
+    pub fn after(step: Step, at: Place, before: Option<Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self { step, at, before })
+    }
+
+    /// All steps, the last first.
+    pub fn chain(origin: Option<&Arc<Self>>) -> impl Iterator<Item = &Self> {
+        std::iter::successors(origin.map(|origin| &**origin), |origin| origin.before.as_deref())
+    }
 }
 
 /// A node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Node {
-    /// Where it begins.
+    /// Where its text stands.
     pub place: Place,
-    /// Whether it has a tag, such as `!reset`.
-    pub is_tagged: bool,
+    /// A tag of the application, such as `!reset`.
+    pub tag: Option<String>,
+    /// How its text came here from where it stands.
+    pub origin: Option<Arc<Origin>>,
     /// What it is.
     pub value: Value,
 }
 
 /// What a node is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Text; plain text may mean a number, a boolean or null.
+    /// Text, and what it means.
     Scalar {
         /// The text.
         text: String,
-        /// Whether it was written without quotes.
-        is_plain: bool,
+        /// What it means.
+        kind: Kind,
+        /// The text before its variables were replaced, where that changed it.
+        written: Option<Arc<Written>>,
     },
     /// A list.
     List(Vec<Node>),
-    /// Keys with values, in order, duplicates included.
+    /// Keys with values, in order.
     Mapping(Vec<(Node, Node)>),
-    /// `*name`.
-    Alias,
 }
 
-/// Why there is no tree.
+/// A text with variables in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// As it stands in the file.
+    pub text: String,
+    /// The variables that were looked up.
+    pub used: Vec<crate::compose::interpolation::Use>,
+}
+
+/// Two nodes are equal if they mean the same, wherever they stand.
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Scalar { text, kind, .. }, Value::Scalar { text: other, kind: other_kind, .. }) => {
+                text == other && kind == other_kind
+            }
+            (Value::List(items), Value::List(others)) => items == others,
+            (Value::Mapping(pairs), Value::Mapping(others)) => {
+                pairs.len() == others.len()
+                    && pairs.iter().all(|(key, value)| others.iter().any(|(k, v)| key == k && value == v))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Why a file, or a part of it, can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum YamlError {
     /// Not YAML.
-    #[error("not YAML: {message}")]
+    #[error("this is not YAML: {message}")]
     Syntax {
         /// Where.
         place: Place,
@@ -55,163 +141,161 @@ pub enum YamlError {
         message: String,
     },
     /// Nested too deep.
-    #[error("nested deeper than {DEEPEST} levels")]
+    #[error("this is nested deeper than {DEEPEST} levels")]
     TooDeep {
         /// Where.
         place: Place,
+    },
+    /// Too many nodes.
+    #[error("with its aliases followed, the file has more than {MOST_NODES} values")]
+    TooMany {
+        /// Where the budget was spent.
+        place: Place,
+    },
+    /// An anchor that is used inside itself.
+    #[error("`*{name}` stands inside what it names")]
+    Cycle {
+        /// Where.
+        place: Place,
+        /// The anchor.
+        name: String,
+    },
+    /// A key that is there already.
+    #[error("the key `{key}` is there already")]
+    DuplicateKey {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: String,
+        /// Where it was first.
+        first: Place,
+    },
+    /// A key that is not a string.
+    #[error("{}", match .key.is_empty() { true => "this key is not a string".to_owned(), false => format!("the key `{key}` is {kind}, not a string") })]
+    KeyKind {
+        /// Where.
+        place: Place,
+        /// The key.
+        key: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// `<<` with something else than mappings.
+    #[error("`<<` takes a mapping or a list of mappings, and this is {kind}")]
+    MergeKey {
+        /// Where.
+        place: Place,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A value that isn't what its tag says.
+    #[error("`{text}` is not {tag}")]
+    Tag {
+        /// Where.
+        place: Place,
+        /// The text.
+        text: String,
+        /// The tag.
+        tag: String,
     },
 }
 
 impl YamlError {
     /// Where it is wrong.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> &Place {
         match self {
-            Self::Syntax { place, .. } | Self::TooDeep { place } => *place,
+            Self::Syntax { place, .. }
+            | Self::TooDeep { place }
+            | Self::TooMany { place }
+            | Self::Cycle { place, .. }
+            | Self::DuplicateKey { place, .. }
+            | Self::KeyKind { place, .. }
+            | Self::MergeKey { place, .. }
+            | Self::Tag { place, .. } => place,
         }
     }
 }
 
 impl Node {
-    /// The text of a scalar that YAML takes for a string.
+    /// The text of a scalar that is a string.
     pub fn as_text(&self) -> Option<&str> {
         match &self.value {
-            Value::Scalar { text, is_plain } if !is_plain || !is_not_a_string(text) => Some(text),
+            Value::Scalar { text, kind: Kind::String, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text of any scalar but null.
+    pub fn as_scalar(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, kind, .. } if *kind != Kind::Null => Some(text),
             _ => None,
         }
     }
 
     /// Whether it is YAML's null.
     pub fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Scalar { text, is_plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+        matches!(&self.value, Value::Scalar { kind: Kind::Null, .. })
     }
 
-    /// Whether it is YAML's true.
-    pub fn is_true(&self) -> bool {
-        matches!(&self.value, Value::Scalar { text, .. } if matches!(text.as_str(), "true" | "True" | "TRUE"))
+    /// The pairs of a mapping.
+    pub fn as_mapping(&self) -> Option<&[(Node, Node)]> {
+        match &self.value {
+            Value::Mapping(pairs) => Some(pairs),
+            _ => None,
+        }
+    }
+
+    /// A mapping's value of a key.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.as_mapping()?.iter().find(|(found, _)| found.as_text() == Some(key)).map(|(_, value)| value)
     }
 
     /// What it is, for a message.
     pub fn kind(&self) -> &'static str {
         match &self.value {
-            Value::Scalar { .. } if self.is_null() => "null",
-            Value::Scalar { .. } if self.as_text().is_some() => "a string",
-            Value::Scalar { .. } => "a number or a boolean",
+            Value::Scalar { kind, .. } => kind.words(),
             Value::List(_) => "a list",
             Value::Mapping(_) => "a mapping",
-            Value::Alias => "an alias",
+        }
+    }
+
+    /// As JSON, for what is passed on as it is.
+    pub fn as_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Scalar { text, kind, .. } => kind.as_json(text),
+            Value::List(items) => items.iter().map(Node::as_json).collect(),
+            Value::Mapping(pairs) => pairs
+                .iter()
+                .filter_map(|(key, value)| Some((key.as_scalar()?.to_owned(), value.as_json())))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        }
+    }
+
+    /// Adds a step to how this and everything in it came here.
+    pub fn came_by(&mut self, step: &Step, at: &Place) {
+        self.origin = Some(Origin::after(step.clone(), at.clone(), self.origin.take()));
+        match &mut self.value {
+            Value::Scalar { .. } => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.came_by(step, at)),
+            Value::Mapping(pairs) => pairs.iter_mut().for_each(|(key, value)| {
+                key.came_by(step, at);
+                value.came_by(step, at);
+            }),
         }
     }
 }
 
-/// Null, booleans and numbers of YAML's core schema, written plain.
-fn is_not_a_string(text: &str) -> bool {
-    matches!(
-        text,
-        "" | "~" | "null" | "Null" | "NULL" | "true" | "True" | "TRUE" | "false" | "False" | "FALSE"
-    ) || (text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'))
-        && text.parse::<f64>().is_ok())
-}
-
-/// Reads all documents of a text.
-///
-/// # Errors
-/// [`YamlError`]
-pub fn read(text: &str) -> Result<Vec<Node>, YamlError> {
-    let mut events = Parser::new_from_str(text);
-    let mut documents = Vec::new();
-    while let Some(event) = events.next_event() {
-        if let (Event::DocumentStart(_), _) = event.map_err(|error| syntax(&error))? {
-            let (event, span) = next(&mut events)?;
-            documents.push(node(&mut events, event, span, 0)?);
-        }
-    }
-    Ok(documents)
-}
-
-type Events<'a> = Parser<'a, saphyr_parser::StrInput<'a>>;
-
-fn place(span: Span) -> Place {
-    Place { line: span.start.line(), column: span.start.col() + 1 }
-}
-
-fn syntax(error: &ScanError) -> YamlError {
-    let place = Place { line: error.marker().line(), column: error.marker().col() + 1 };
-    YamlError::Syntax { place, message: error.info().to_owned() }
-}
-
-fn next<'a>(events: &mut Events<'a>) -> Result<(Event<'a>, Span), YamlError> {
-    match events.next_event() {
-        Some(event) => event.map_err(|error| syntax(&error)),
-        None => Err(YamlError::Syntax { place: Place::default(), message: "it ends too soon".to_owned() }),
-    }
-}
-
-fn node<'a>(events: &mut Events<'a>, event: Event<'a>, span: Span, depth: usize) -> Result<Node, YamlError> {
-    let place = place(span);
-    if depth > DEEPEST {
-        return Err(YamlError::TooDeep { place });
-    }
-    let (value, is_tagged) = match event {
-        Event::Scalar(text, style, _, tag) => {
-            let is_plain = style == ScalarStyle::Plain;
-            (Value::Scalar { text: text.into_owned(), is_plain }, tag.is_some())
-        }
-        Event::SequenceStart(_, tag) => {
-            let mut items = Vec::new();
-            loop {
-                match next(events)? {
-                    (Event::SequenceEnd, _) => break,
-                    (event, span) => items.push(node(events, event, span, depth + 1)?),
-                }
-            }
-            (Value::List(items), tag.is_some())
-        }
-        Event::MappingStart(_, tag) => {
-            let mut pairs = Vec::new();
-            loop {
-                match next(events)? {
-                    (Event::MappingEnd, _) => break,
-                    (event, span) => {
-                        let key = node(events, event, span, depth + 1)?;
-                        let (event, span) = next(events)?;
-                        pairs.push((key, node(events, event, span, depth + 1)?));
-                    }
-                }
-            }
-            (Value::Mapping(pairs), tag.is_some())
-        }
-        Event::Alias(_) => (Value::Alias, false),
-        _ => return Err(YamlError::Syntax { place, message: "a value is missing".to_owned() }),
-    };
-    Ok(Node { place, is_tagged, value })
+/// What a file says, and what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Yaml {
+    /// Its documents, as far as they could be read.
+    pub documents: Vec<Node>,
+    /// What is wrong.
+    pub errors: Vec<YamlError>,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_lines_and_columns_in_characters() {
-        let documents = read("a:\n  - \"\u{e4}\": x\n").unwrap();
-        let Value::Mapping(root) = &documents[0].value else { panic!() };
-        let Value::List(items) = &root[0].1.value else { panic!() };
-        let Value::Mapping(pairs) = &items[0].value else { panic!() };
-        assert_eq!(pairs[0].1.place, Place { line: 2, column: 10 });
-    }
-
-    #[test]
-    fn plain_text_may_be_something_else_than_a_string() {
-        let documents = read("[a, 1, -1.5, true, ~, '1', /a, null, .]").unwrap();
-        let Value::List(items) = &documents[0].value else { panic!() };
-        let texts: Vec<_> = items.iter().map(Node::as_text).collect();
-        let expected = [Some("a"), None, None, None, None, Some("1"), Some("/a"), None, Some(".")];
-        assert_eq!(texts, expected);
-    }
-
-    #[test]
-    fn what_cannot_be_read_says_where() {
-        assert_eq!(read("a: [\n").unwrap_err().place().line, 2);
-        let deep = "[".repeat(100);
-        assert!(matches!(read(&deep), Err(YamlError::TooDeep { .. })));
-    }
-}
+#[path = "yaml/tests.rs"]
+mod tests;

@@ -1,141 +1,144 @@
-//! `volumes-agent config`: the volumes of a compose file, as Docker Compose reads them.
+//! `volumes-agent config`: the volumes of compose files, as Docker Compose reads them.
 
 use crate::{
     commands::{
         Format,
-        files::{ProjectFile, print, read_compose},
+        files::{ComposeArgs, print, print_problems, read_compose},
     },
-    compose::Entry,
+    compose::{Compose, Entry, Service, TopLevelVolume},
     declaration::Source,
+    deploy,
     diagnostics::{Exit, Failure},
-    layout,
+    path,
 };
 use clap::Args;
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 /// Flags of `config`.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// The compose file [default: compose.yaml, compose.yml, docker-compose.yml or docker-compose.yaml in this folder].
-    #[arg(short, long = "file", value_name = "FILE")]
-    pub file: Vec<PathBuf>,
+    /// What to read.
+    #[command(flatten)]
+    pub compose: ComposeArgs,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub format: Format,
 }
 
-/// Prints the model.
+/// Prints the model. What would be refused on deploy is a warning.
 ///
 /// # Errors
-/// What Compose would refuse about volumes, and what isn't read yet.
+/// What Docker Compose would refuse about volumes.
 pub fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
-    let read = read_compose(&args.file)?;
-    let home = super::home()?;
+    let compose = read_compose(&args.compose.file, &args.compose.project)?;
+    print_problems(&deploy::refused_elsewhere(&compose));
     match args.format {
-        Format::Json => print(&format!("{:#}\n", model(&read, &home))),
-        Format::Text => print(&text(&read, &home)),
+        Format::Json => print(&format!("{:#}\n", model(&compose))),
+        Format::Text => print(&text(&compose)),
     }
 }
 
-/// A bind's source as Compose has it: relative ones joined to the project's folder, `~` replaced, absolute ones untouched.
-fn source(entry: &Entry, folder: &str, home: &str) -> (&'static str, Option<String>) {
-    match &entry.declaration.source {
-        None => ("volume", None),
-        Some(Source::Named(name)) => ("volume", Some(name.clone())),
-        Some(Source::Absolute(path)) => ("bind", Some(path.clone())),
-        Some(Source::Relative(path)) => {
-            let absolute = match path.strip_prefix('~') {
-                Some(rest) => format!("{home}/{rest}"),
-                None => format!("{folder}/{path}"),
-            };
-            ("bind", Some(layout::clean(&absolute)))
-        }
-    }
+/// A mapping of what is there.
+fn mapping<const N: usize>(pairs: [(&str, Option<Value>); N]) -> Value {
+    let there = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Value::Object(there.collect())
 }
 
-fn volume(entry: &Entry, folder: &str, home: &str) -> Value {
+fn unless_empty<T: serde::Serialize>(items: &[T]) -> Option<Value> {
+    (!items.is_empty()).then(|| json!(items))
+}
+
+fn volume(entry: &Entry) -> Value {
     let declaration = &entry.declaration;
-    let (kind, source) = source(entry, folder, home);
-    let mut volume = Map::new();
-    volume.insert("type".to_owned(), json!(kind));
-    volume.insert("source".to_owned(), json!(source));
-    volume.insert("target".to_owned(), json!(layout::clean(&declaration.target)));
-    volume.insert("read_only".to_owned(), json!(declaration.read_only));
-    let mut options = Map::new();
-    for option in &declaration.ignored {
-        match option.as_str() {
-            "z" | "Z" => drop(options.insert("bind.selinux".to_owned(), json!(option))),
-            "nocopy" => drop(options.insert("volume.nocopy".to_owned(), json!(true))),
-            // `cached` and its like: Compose drops them in short syntax as well.
-            _ => {}
-        }
-    }
-    if !options.is_empty() {
-        volume.insert("options".to_owned(), Value::Object(options));
-    }
-    Value::Object(volume)
+    let options: Map<String, Value> =
+        declaration.options.listed().into_iter().map(|(path, value)| (path.to_owned(), value)).collect();
+    mapping([
+        ("type", Some(json!(declaration.kind.word()))),
+        ("source", Some(json!(declaration.source.as_ref().map(Source::resolved)))),
+        ("target", Some(json!(path::clean(&declaration.target)))),
+        ("read_only", Some(json!(declaration.read_only))),
+        ("options", (!options.is_empty()).then_some(Value::Object(options))),
+    ])
 }
 
-fn model(read: &ProjectFile, home: &str) -> Value {
-    let folder = read.folder.display().to_string();
-    let services: BTreeMap<String, Value> = read
-        .compose
-        .services
-        .iter()
-        .map(|service| {
-            let volumes: Vec<Value> =
-                service.entries.iter().map(|entry| volume(entry, &folder, home)).collect();
-            (service.name.to_string(), json!({ "volumes": volumes }))
-        })
-        .collect();
-    let (project, _) = read.project();
-    let used = |key: &str| {
-        let mut entries = read.compose.services.iter().flat_map(|service| &service.entries);
-        entries.any(|entry| matches!(&entry.declaration.source, Some(Source::Named(name)) if name == key))
+fn service(service: &Service) -> Value {
+    let texts = |texts: &[crate::compose::layer::Text]| -> Vec<String> {
+        texts.iter().map(|text| text.value.clone()).collect()
     };
-    let volumes: BTreeMap<String, Value> = read
-        .compose
+    mapping([
+        ("profiles", unless_empty(&service.profiles)),
+        ("volumes", Some(service.entries.iter().map(volume).collect())),
+        ("volumes_from", unless_empty(&texts(&service.volumes_from))),
+        ("tmpfs", unless_empty(&texts(&service.tmpfs))),
+        ("user", service.user.as_ref().filter(|user| !user.is_empty()).map(|user| json!(user))),
+    ])
+}
+
+fn top_level(volume: &TopLevelVolume) -> Value {
+    let unless_empty = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| json!(map));
+    mapping([
+        ("name", (!volume.full_name.is_empty()).then(|| json!(volume.full_name))),
+        ("driver", volume.driver.as_ref().map(|driver| json!(driver))),
+        ("driver_opts", unless_empty(&volume.driver_opts)),
+        ("external", volume.is_external.then_some(json!(true))),
+        ("labels", unless_empty(&volume.labels)),
+    ])
+}
+
+fn model(compose: &Compose) -> Value {
+    let services: BTreeMap<&str, Value> =
+        compose.active().map(|found| (found.name.as_str(), service(found))).collect();
+    let is_used = |key: &str| {
+        let mut entries = compose.active().flat_map(|service| &service.entries);
+        entries.any(|entry| entry.declaration.named() == Some(key))
+    };
+    let volumes: BTreeMap<&str, Value> = compose
         .volumes
         .iter()
-        .filter(|volume| used(volume.key.as_str()))
-        .map(|volume| {
-            let key = volume.key.to_string();
-            let name = match &volume.name {
-                Some(name) => name.clone(),
-                None if volume.is_external => key.clone(),
-                None => format!("{project}_{key}"),
-            };
-            let mut described = Map::new();
-            described.insert("name".to_owned(), json!(name));
-            if volume.is_external {
-                described.insert("external".to_owned(), json!(true));
-            }
-            (key, Value::Object(described))
-        })
+        .filter(|volume| is_used(&volume.key))
+        .map(|volume| (volume.key.as_str(), top_level(volume)))
         .collect();
-    json!({
-        "compose_files": [read.compose.file],
-        "project_name": project,
-        "services": services,
-        "volumes": volumes,
-    })
+    // With every profile on: which services would run without a flag.
+    let mut by_default: Vec<&str> = compose
+        .services
+        .iter()
+        .filter(|service| service.is_active_by_default)
+        .map(|service| service.name.as_str())
+        .collect();
+    by_default.sort_unstable();
+    let says_something = compose.all_profiles && by_default.len() < compose.services.len();
+    let unset: Vec<&String> = compose.unset_variables.iter().collect();
+    mapping([
+        ("compose_files", Some(json!(compose.files))),
+        ("project_name", Some(json!(compose.project))),
+        ("active_without_profiles", says_something.then(|| json!(by_default))),
+        ("services", Some(json!(services))),
+        ("volumes", (!volumes.is_empty()).then(|| json!(volumes))),
+        ("unset_variables", unless_empty(&unset)),
+    ])
 }
 
-fn text(read: &ProjectFile, home: &str) -> String {
-    let folder = read.folder.display().to_string();
-    let (project, from) = read.project();
-    let mut page = format!("project {project} (from {from}), {}\n", read.compose.file);
-    for service in &read.compose.services {
+fn text(compose: &Compose) -> String {
+    let mut page = format!(
+        "project {} (from {}), {}\n",
+        compose.project,
+        compose.project_from,
+        compose.files.join(", ")
+    );
+    for service in compose.active() {
         page.push_str(&format!("\n{}\n", service.name));
-        for entry in &service.entries {
-            let (kind, source) = source(entry, &folder, home);
-            let mode = if entry.declaration.read_only { " (read-only)" } else { "" };
-            let source = source.unwrap_or_else(|| "-".to_owned());
-            page.push_str(&format!(
-                "  {kind:<7} {source} -> {}{mode}\n",
-                layout::clean(&entry.declaration.target)
-            ));
+        for Entry { declaration, .. } in &service.entries {
+            let mode = if declaration.read_only { " (read-only)" } else { "" };
+            let source = declaration.source.as_ref().map_or("-", Source::resolved);
+            let target = path::clean(&declaration.target);
+            page.push_str(&format!("  {:<7} {source} -> {target}{mode}\n", declaration.kind.word()));
+        }
+        for text in &service.tmpfs {
+            page.push_str(&format!("  {:<7} - -> {}\n", "tmpfs", text.value));
+        }
+        for text in &service.volumes_from {
+            page.push_str(&format!("  those of {}\n", text.value));
         }
     }
     page

@@ -1,87 +1,167 @@
 //! Compose files and documents, as the commands take them from the command line, and their problems, as they print them.
 
 use crate::{
-    compose::{self, Compose},
-    diagnostics::{Exit, Failure, Problem},
+    compose::{
+        self, Compose, Reading,
+        files::{FileError, Files, text},
+        selection::Request,
+    },
+    diagnostics::{Exit, Failure},
+    problem::{Problem, Severity},
 };
+use clap::Args;
+use rustix::fs::OFlags;
 use serde_json::Value;
 use std::{
-    io::{Read, Write},
-    path::{Path, PathBuf},
+    fs::{File, OpenOptions},
+    io::{ErrorKind, Read, Write},
+    os::unix::fs::OpenOptionsExt,
 };
 
-/// The default file's names, in Compose's order.
-const DEFAULT_NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 /// Largest document on stdin: a task definition has 64 KiB at most, its description a little more.
 const LARGEST_DOCUMENT_BYTES: u64 = 1024 * 1024;
+/// Largest compose file or env file.
+const LARGEST_FILE_BYTES: u64 = 1024 * 1024;
 
-/// A compose file that was read, and the absolute folder that it lies in.
-#[derive(Debug)]
-pub struct ProjectFile {
-    /// Its volumes.
-    pub compose: Compose,
-    /// The project folder.
-    pub folder: PathBuf,
+/// Flags that say what to read, as Docker Compose has them.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ComposeArgs {
+    /// A compose file, `-` for stdin; several are merged [default: COMPOSE_FILE, else compose.yaml, compose.yml,
+    /// docker-compose.yml or docker-compose.yaml here or in a folder above, with its override].
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub file: Vec<String>,
+    /// For which project.
+    #[command(flatten)]
+    pub project: ProjectArgs,
 }
 
-impl ProjectFile {
-    /// `name:`, else the folder's name as Compose makes a name of it; and which of the two.
-    pub fn project(&self) -> (String, &'static str) {
-        match &self.compose.name {
-            Some(name) => (name.clone(), "the file's `name:`"),
-            None => {
-                let folder = self.folder.file_name().unwrap_or_default().to_string_lossy();
-                (compose::project_name(&folder), "the folder's name")
+/// Flags that say for which project.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProjectArgs {
+    /// The project's name [default: COMPOSE_PROJECT_NAME, else the file's `name`, else the folder's name].
+    #[arg(short, long, value_name = "NAME", allow_hyphen_values = true)]
+    pub project_name: Option<String>,
+    /// The project's folder [default: the first file's].
+    #[arg(long, value_name = "FOLDER")]
+    pub project_directory: Option<String>,
+    /// A file of variables [default: COMPOSE_ENV_FILES, else .env in the project's folder].
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<String>,
+    /// An active profile, or `*` [default: COMPOSE_PROFILES].
+    #[arg(long, value_name = "NAME")]
+    pub profile: Vec<String>,
+}
+
+/// Files of the machine, regular ones only, so that reading one always ends.
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> Result<String, FileError> {
+        let other = |error: std::io::Error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => FileError::Missing,
+            _ => FileError::Other(error.to_string()),
+        };
+        let mut bytes = Vec::new();
+        let too_large = |bytes| FileError::TooLarge { bytes, most: LARGEST_FILE_BYTES };
+        match path {
+            "-" => {
+                std::io::stdin()
+                    .lock()
+                    .take(LARGEST_FILE_BYTES + 1)
+                    .read_to_end(&mut bytes)
+                    .map_err(other)?;
+            }
+            // The way to say that there is no env file.
+            "/dev/null" => {}
+            path => {
+                // Not blocking: opening a pipe would wait for someone to write into it.
+                let flags = OFlags::NONBLOCK.bits().cast_signed();
+                let file: File =
+                    OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(other)?;
+                let metadata = file.metadata().map_err(other)?;
+                if metadata.is_dir() {
+                    return Err(FileError::Folder);
+                }
+                if !metadata.is_file() {
+                    return Err(FileError::NotAFile);
+                }
+                if metadata.len() > LARGEST_FILE_BYTES {
+                    return Err(too_large(metadata.len()));
+                }
+                file.take(LARGEST_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(other)?;
             }
         }
+        let length = bytes.len().try_into().unwrap_or(u64::MAX);
+        if length > LARGEST_FILE_BYTES {
+            return Err(too_large(length));
+        }
+        text(bytes)
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        std::fs::metadata(path).is_ok()
+    }
+
+    fn is_folder(&self, path: &str) -> bool {
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
     }
 }
 
-/// Reads the one file that `-f` names, or the default one of the present folder. Problems go to stderr.
+/// Reads what the flags, the environment and the folder say.
 ///
 /// # Errors
-/// No file, several, one that can't be read, or one with problems.
-pub fn read_compose(files: &[PathBuf]) -> Result<ProjectFile, Failure> {
-    let file = match files {
-        [] => default_file()?,
-        [file] => file.clone(),
-        several => {
-            return Err(Failure::refused(format!(
-                "{} compose files were given; merging them isn't done yet",
-                several.len()
-            ))
-            .help("merge them by hand into one"));
-        }
+/// The present folder is not known.
+pub fn read(files: &[String], project: &ProjectArgs) -> Result<Reading, Failure> {
+    let here = here()?;
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let request = Request {
+        here,
+        environment,
+        files: files.to_vec(),
+        project_name: project.project_name.clone(),
+        project_directory: project.project_directory.clone(),
+        env_files: project.env_file.clone(),
+        profiles: project.profile.clone(),
     };
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(&file).map_err(|error| {
-        Failure::refused(format!("{name}: can't be read: {error}")).help("check the path after -f")
-    })?;
-    let compose = compose::read(&name, &text).map_err(|problems| {
-        let count = problems.len();
-        print_problems("error", &problems);
-        let what = if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") };
-        Failure::refused(format!("{name}: {what}, nothing was done"))
-    })?;
-    let absolute = std::path::absolute(&file)
-        .map_err(|error| Failure::refused(format!("{name}: its folder can't be found: {error}")))?;
-    let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok(ProjectFile { compose, folder })
+    Ok(compose::read(&request, &Disk))
 }
 
-fn default_file() -> Result<PathBuf, Failure> {
-    DEFAULT_NAMES.iter().map(PathBuf::from).find(|file| file.exists()).ok_or_else(|| {
-        Failure::refused(format!("there is no {} here", DEFAULT_NAMES.join(", ")))
-            .help("name the compose file by -f FILE")
+/// The present folder as its user calls it, symbolic links included, where `PWD` tells it.
+fn here() -> Result<String, Failure> {
+    let unknown =
+        |error: std::io::Error| Failure::refused(format!("the present folder is not known: {error}"));
+    let real = std::env::current_dir().map_err(unknown)?;
+    let called = std::env::var_os("PWD").map(std::path::PathBuf::from).filter(|called| {
+        let is_real = called.canonicalize().ok().is_some_and(|path| real.canonicalize().ok() == Some(path));
+        called.is_absolute() && is_real
+    });
+    called.unwrap_or(real).into_os_string().into_string().map_err(|folder| {
+        Failure::refused(format!("the present folder's name is not UTF-8: {}", folder.to_string_lossy()))
+    })
+}
+
+/// The project; its problems go to stderr.
+///
+/// # Errors
+/// Docker Compose would refuse it.
+pub fn read_compose(files: &[String], project: &ProjectArgs) -> Result<Compose, Failure> {
+    let reading = read(files, project)?;
+    print_problems(&reading.problems);
+    let count = reading.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    reading.compose.ok_or_else(|| {
+        let what = if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") };
+        Failure::refused(format!("{what}, nothing was done"))
     })
 }
 
 /// To stderr, one after the other.
-pub fn print_problems(severity: &str, problems: &[Problem]) {
+pub fn print_problems(problems: &[Problem]) {
     let mut err = std::io::stderr().lock();
     for problem in problems {
         // A closed stderr leaves nobody to tell; the exit code still does.
-        drop(err.write_all(problem.text(severity).as_bytes()));
+        drop(err.write_all(problem.text().as_bytes()));
     }
 }
 

@@ -1,7 +1,7 @@
 //! `volumes-agent patch` and `unpatch`: a filter for pipelines, from stdin to stdout, without AWS.
 
 use crate::{
-    commands::files::{document_from_stdin, note, print, print_problems, read_compose},
+    commands::files::{ProjectArgs, document_from_stdin, note, print, print_problems, read_compose},
     deploy::decide,
     diagnostics::{Exit, Failure},
     labelling::{self, Labelling},
@@ -10,7 +10,6 @@ use crate::{
     patch::{self, Outcome, PatchError, PatchSettings},
 };
 use clap::Args;
-use std::path::PathBuf;
 
 /// Flags of `patch`.
 #[derive(Debug, Args)]
@@ -31,7 +30,10 @@ pub struct PatchArgs {
     pub app: String,
     /// A compose file whose services' volumes are written into the containers' labels first.
     #[arg(long, value_name = "FILE")]
-    pub compose: Vec<PathBuf>,
+    pub compose: Vec<String>,
+    /// For which project.
+    #[command(flatten)]
+    pub project: ProjectArgs,
     /// The container of a service, where its name is not the service's: SERVICE=CONTAINER.
     #[arg(long, value_name = "S=CONTAINER", requires = "compose")]
     pub container: Vec<String>,
@@ -87,12 +89,12 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
 
 /// The declarations of each service, once it is sure that all of them can be had.
 fn from_compose(args: &PatchArgs, rack: &Rack, app: &App) -> Result<Labelling, Failure> {
-    let read = read_compose(&args.compose)?;
-    let decision = decide(&read.compose, Place::Deployed { rack, host_paths: &args.host_path }, app);
-    print_problems("warning", &decision.warnings);
+    let compose = read_compose(&args.compose, &args.project)?;
+    let decision = decide(&compose, Place::Deployed { rack, host_paths: &args.host_path }, app);
+    print_problems(&decision.warnings);
     if !decision.refusals.is_empty() {
-        print_problems("refused", &decision.refusals);
-        return Err(Failure::refused(format!("{}: nothing was patched", read.compose.file)));
+        print_problems(&decision.refusals);
+        return Err(Failure::refused(format!("{}: nothing was patched", compose.files.join(", "))));
     }
     let mut containers = Vec::new();
     for pair in &args.container {
@@ -106,7 +108,7 @@ fn from_compose(args: &PatchArgs, rack: &Rack, app: &App) -> Result<Labelling, F
             }
         }
     }
-    Ok(Labelling::of(&read.compose, containers))
+    Ok(Labelling::of(&compose, &decision, containers))
 }
 
 /// The inverse: the source, as its author registered it.

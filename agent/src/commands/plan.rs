@@ -3,16 +3,16 @@
 use crate::{
     commands::{
         Format,
-        files::{note, print, print_problems, read_compose},
+        files::{ComposeArgs, note, print, print_problems, read_compose},
     },
+    compose::Compose,
     deploy::{Decision, decide},
     diagnostics::{Exit, Failure},
-    layout::Place,
+    layout::{Kind, Place},
     names::{App, Rack},
 };
 use clap::Args;
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
 
 /// Flags of `plan`.
 #[derive(Debug, Args)]
@@ -20,9 +20,9 @@ use std::path::PathBuf;
   volumes-agent plan -f docker-compose.yml --rack production --app example-app
   volumes-agent plan --local")]
 pub struct PlanArgs {
-    /// The compose file [default: compose.yaml, compose.yml, docker-compose.yml or docker-compose.yaml in this folder].
-    #[arg(short, long = "file", value_name = "FILE")]
-    pub file: Vec<PathBuf>,
+    /// What to read.
+    #[command(flatten)]
+    pub compose: ComposeArgs,
     /// For a laptop: volumes below ~/.convox/volumes.
     #[arg(long, conflicts_with_all = ["rack", "cluster", "host_path"])]
     pub local: bool,
@@ -48,10 +48,9 @@ pub struct PlanArgs {
 /// # Errors
 /// The file can't be read, or a name is none.
 pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
-    let read = read_compose(&args.file)?;
+    let compose = read_compose(&args.compose.file, &args.compose.project)?;
     let home = super::home()?;
-    let project = read.folder.display().to_string();
-    let app = app(args, &read)?;
+    let app = app(args, &compose)?;
     let rack: Option<Rack> = match args.rack.as_ref().or(args.cluster.as_ref()) {
         Some(rack) => {
             Some(rack.parse().map_err(|error| Failure::refused(error).help("give a name by --rack"))?)
@@ -60,28 +59,24 @@ pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     };
     let place = match &rack {
         Some(rack) => Place::Deployed { rack, host_paths: &args.host_path },
-        None => Place::Local { home: &home, project: &project },
+        None => Place::Local { home: &home, project: &compose.folder },
     };
-    let decision = decide(&read.compose, place, &app);
-    let file = &read.compose.file;
+    let decision = decide(&compose, place, &app);
     match args.format {
-        Format::Json => print(&format!("{:#}\n", as_json(&decision, file)))?,
+        Format::Json => print(&format!("{:#}\n", as_json(&decision)))?,
         Format::Text => {
-            print_problems("warning", &decision.warnings);
-            print_problems("refused", &decision.refusals);
+            print_problems(&decision.warnings);
+            print_problems(&decision.refusals);
             print(&table(&decision))?
         }
     };
     Ok(if decision.refusals.is_empty() { Exit::Done } else { Exit::Refused })
 }
 
-fn app(args: &PlanArgs, read: &super::files::ProjectFile) -> Result<App, Failure> {
+fn app(args: &PlanArgs, compose: &Compose) -> Result<App, Failure> {
     let (name, from) = match &args.app {
         Some(app) => (app.clone(), None),
-        None => {
-            let (name, from) = read.project();
-            (name, Some(from))
-        }
+        None => (compose.project.clone(), Some(compose.project_from)),
     };
     let app: App = name.parse().map_err(|error| Failure::refused(error).help("give a name by --app"))?;
     if let Some(from) = from {
@@ -90,7 +85,7 @@ fn app(args: &PlanArgs, read: &super::files::ProjectFile) -> Result<App, Failure
     Ok(app)
 }
 
-fn as_json(decision: &Decision, file: &str) -> Value {
+fn as_json(decision: &Decision) -> Value {
     let volumes: Vec<Value> = decision
         .volumes
         .iter()
@@ -100,16 +95,21 @@ fn as_json(decision: &Decision, file: &str) -> Value {
             let mut put = |key: &str, value: Value| drop(line.insert(key.to_owned(), value));
             put("service", json!(planned.service));
             put("declaration", json!(volume.declaration));
+            if let Some(resolved) = &planned.resolved {
+                put("resolved", json!(resolved));
+            }
             put("type", json!(volume.kind));
-            put("source", json!(volume.source));
+            if volume.kind != Kind::Tmpfs {
+                put("source", json!(volume.source));
+            }
             put("target", json!(volume.target));
             put("read_only", json!(volume.read_only));
             if let Some(outer) = &volume.folded_into {
                 put("folded_into", json!(outer));
             }
-            put("file", json!(file));
-            put("line", json!(planned.line));
-            put("column", json!(planned.column));
+            put("file", json!(&*planned.place.file));
+            put("line", json!(planned.place.line));
+            put("column", json!(planned.place.column));
             Value::Object(line)
         })
         .collect();
@@ -130,7 +130,8 @@ fn table(decision: &Decision) -> String {
             if let Some(outer) = &volume.folded_into {
                 target.push_str(&format!(" (inside {outer})"));
             }
-            [planned.service.to_string(), target, volume.source.clone()]
+            let source = if volume.kind == Kind::Tmpfs { "(memory)" } else { volume.source.as_str() };
+            [planned.service.to_string(), target, source.to_owned()]
         })
         .collect();
     if rows.is_empty() {

@@ -1,0 +1,304 @@
+//! One service: the keys that bring volumes.
+
+use super::{
+    document::{self, Folders},
+    interpolation::{From, Outcome},
+    layer::{Extends, Key, Mount, ServiceLayer, Text},
+    long_syntax::{self, Form},
+    slip,
+};
+use crate::{
+    declaration::{Declaration, complaint::DeclarationError, short_syntax},
+    path,
+    problem::Problem,
+    yaml::{Node, Value, Written},
+};
+
+/// Reads a service. What is wrong in it is kept with it.
+pub fn read(name: &str, key: &Node, value: &Node, folders: &Folders) -> ServiceLayer {
+    let mut service = ServiceLayer::empty(key.place.clone());
+    let mut problems = Vec::new();
+    match &value.value {
+        Value::Mapping(pairs) => {
+            for (key, value) in pairs {
+                of_key(&mut service, key, value, folders, &mut problems);
+            }
+        }
+        _ if value.is_null() => service.is_null = true,
+        _ => problems.push(document::not_a_mapping(&format!("service `{name}`"), value)),
+    }
+    service.problems = problems.into_iter().map(|problem| problem.service(name)).collect();
+    if let Key::Is(mounts) = &mut service.volumes {
+        for mount in mounts {
+            mount.refusals =
+                std::mem::take(&mut mount.refusals).into_iter().map(|p| p.service(name)).collect();
+        }
+    }
+    service
+}
+
+fn of_key(
+    service: &mut ServiceLayer,
+    key: &Node,
+    value: &Node,
+    folders: &Folders,
+    problems: &mut Vec<Problem>,
+) {
+    let is_null = value.is_null();
+    match key.as_text().unwrap_or_default() {
+        "volumes" if is_null => service.volumes = Key::Null(value.place.clone()),
+        "volumes" => match &value.value {
+            Value::List(items) => service.volumes = Key::Is(mounts(items, folders, problems)),
+            _ => {
+                let reason = format!("`volumes` is {}, not a list", value.kind());
+                let fix = value.as_text().map(|text| format!("[{text}]"));
+                let problem =
+                    Problem::error("not-a-list", reason, "write a list: `- /data`").at(&value.place);
+                problems.push(problem.fix(fix));
+            }
+        },
+        "tmpfs" if is_null => service.tmpfs = Key::Null(value.place.clone()),
+        "tmpfs" => service.tmpfs = Key::Is(strings("tmpfs", value, true, problems)),
+        "volumes_from" if is_null => service.volumes_from = Key::Null(value.place.clone()),
+        "volumes_from" => service.volumes_from = Key::Is(strings("volumes_from", value, false, problems)),
+        "profiles" if is_null => service.profiles = Key::Null(value.place.clone()),
+        "profiles" => service.profiles = Key::Is(strings("profiles", value, false, problems)),
+        // Docker Compose wants a string; a number is plain to see.
+        "user" => service.user = Text::of_any(value).filter(|_| !is_null).map_or(Key::Absent, Key::Is),
+        "x-volumes" => service.extension = Key::Is(value.clone()),
+        "extends" => extends(service, value, problems),
+        other => {
+            problems.extend(slip::in_service(other, key));
+            service.others.push((other.to_owned(), value.clone()));
+        }
+    }
+}
+
+fn strings(key: &str, value: &Node, or_one: bool, problems: &mut Vec<Problem>) -> Vec<Text> {
+    let mut wrong = |node: &Node, wanted: &str, code| {
+        let reason = format!("`{key}` is {}, not {wanted}", node.kind());
+        let problem = Problem::error(code, reason, format!("write {wanted}")).at(&node.place);
+        problems.push(problem.came_by(node.origin.as_ref()));
+    };
+    match &value.value {
+        Value::List(_) => {}
+        Value::Scalar { .. } if or_one => {}
+        _ => {
+            wrong(value, "a list", "not-a-list");
+            return Vec::new();
+        }
+    }
+    let mut texts = document::texts(value, |node| {
+        let reason = format!("an entry of `{key}` is {}, not a string", node.kind());
+        let help = node.as_scalar().map_or("write a string".to_owned(), |text| format!("write `\"{text}\"`"));
+        problems
+            .push(Problem::error("not-a-string", reason, help).at(&node.place).came_by(node.origin.as_ref()));
+    });
+    if key != "volumes_from" {
+        super::merge::keep_last_by(&mut texts, |text| {
+            text.value.split('=').next().unwrap_or_default().to_owned()
+        });
+    }
+    texts
+}
+
+fn extends(service: &mut ServiceLayer, value: &Node, problems: &mut Vec<Problem>) {
+    let mut wrong = |node: &Node, reason: String| {
+        let help = "write `extends: SERVICE`, or `extends: {file: FILE, service: SERVICE}`";
+        problems.push(Problem::error("extends", reason, help).at(&node.place));
+    };
+    let place = value.place.clone();
+    match &value.value {
+        Value::Mapping(_) => {
+            let Some(name) = value.get("service").and_then(Node::as_text) else {
+                return wrong(value, "`extends` doesn't say which service".to_owned());
+            };
+            let file = match value.get("file") {
+                Some(file) if !file.is_null() => match Text::of(file) {
+                    Some(file) => Some(file),
+                    None => {
+                        return wrong(file, format!("`file` of `extends` is {}, not a path", file.kind()));
+                    }
+                },
+                _ => None,
+            };
+            service.extends = Some(Extends { service: name.to_owned(), file, place });
+        }
+        _ => match value.as_text() {
+            Some(name) => service.extends = Some(Extends { service: name.to_owned(), file: None, place }),
+            None => wrong(value, format!("`extends` is {}, not a service", value.kind())),
+        },
+    }
+}
+
+fn mounts(items: &[Node], folders: &Folders, problems: &mut Vec<Problem>) -> Vec<Mount> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for (index, item) in (1..).zip(items) {
+        let Some(mut mount) = mount(index, item, folders, problems) else { continue };
+        let target = path::clean(&mount.declaration.target);
+        if let Some(first) = mounts.iter().find(|first| path::clean(&first.declaration.target) == target) {
+            let reason = format!(
+                "the container's path `{target}` is taken by entry {}, `{}`",
+                first.index, first.declaration.text
+            );
+            let problem = Problem::refused("duplicate-target", reason, "keep one of the two")
+                .why("Docker Compose keeps the last one, and drops the others without a word")
+                .see(&first.place, "the first one");
+            mount.refuse(problem);
+        }
+        mounts.push(mount);
+    }
+    super::merge::keep_last_by(&mut mounts, |mount| mount.key.clone());
+    mounts
+}
+
+fn mount(index: usize, item: &Node, folders: &Folders, problems: &mut Vec<Problem>) -> Option<Mount> {
+    let mut found = Vec::new();
+    let resolved_form = long_syntax::flow(item, Form::Resolved);
+    let written_form = long_syntax::flow(item, Form::Written);
+    let declaration = match &item.value {
+        Value::Mapping(_) => long_syntax::read(item, &mut found),
+        _ => match item.as_text() {
+            Some(text) => {
+                short_syntax::parse(text).map_err(|error| found.push(not_taken_apart(&error, item))).ok()
+            }
+            None => {
+                let reason = format!("the entry is {}, not a string", item.kind());
+                let (help, fix) = match item.as_scalar() {
+                    Some(text) => ("write it in quotes".to_owned(), Some(format!("\"{text}\""))),
+                    None => ("write a path, or remove the entry".to_owned(), None),
+                };
+                let problem = Problem::error("not-a-string", reason, help).at(&item.place).fix(fix);
+                found.push(problem.came_by(item.origin.as_ref()));
+                None
+            }
+        },
+    };
+    let resolved = (resolved_form != written_form).then_some(resolved_form);
+    problems.extend(found.into_iter().map(|mut problem| {
+        problem.entry = Some(index);
+        problem.declaration = Some(written_form.clone());
+        problem.resolved.clone_from(&resolved);
+        problem
+    }));
+    let mut declaration = declaration?;
+    if let Some(source) = &mut declaration.source {
+        source.resolve(&folders.folder, folders.home.as_deref());
+    }
+    let complaints = declaration.complaints();
+    declaration.text = written_form;
+    let mut mount = Mount {
+        place: item.place.clone(),
+        origin: item.origin.clone(),
+        index,
+        key: declaration.target.clone(),
+        is_short: item.as_mapping().is_none(),
+        resolved,
+        refusals: Vec::new(),
+        declaration,
+    };
+    for complaint in complaints {
+        let fix = complaint.fix().filter(|_| mount.resolved.is_none() && mount.is_short);
+        let problem = Problem::refused(complaint.code(), complaint.to_string(), complaint.help());
+        mount.refuse(problem.why(complaint.why()).fix(fix));
+    }
+    without_value(item, &mut |problem| mount.refuse(problem));
+    Some(mount)
+}
+
+impl Mount {
+    fn refuse(&mut self, problem: Problem) {
+        let mut problem = problem.at(&self.place).came_by(self.origin.as_ref());
+        problem.entry = Some(self.index);
+        problem.declaration = Some(self.declaration.text.clone());
+        problem.resolved.clone_from(&self.resolved);
+        self.refusals.push(problem);
+    }
+}
+
+/// Why an entry can't be taken apart, and which variables had a part in that.
+fn not_taken_apart(error: &DeclarationError, item: &Node) -> Problem {
+    let mut problem = Problem::error(error.code(), error.to_string(), error.help())
+        .at(&item.place)
+        .came_by(item.origin.as_ref());
+    let mut names = Vec::new();
+    for used in written(item).into_iter().flat_map(|written| &written.used) {
+        match &used.outcome {
+            Outcome::Unset => names.push(format!("`{}` is not set", used.name)),
+            Outcome::Empty(From::EnvFile(place)) => {
+                names.push(format!("`{}` is empty", used.name));
+                problem = problem.see(place, format!("`{}` is set to nothing here", used.name));
+            }
+            Outcome::Empty(_) => names.push(format!("`{}` is empty", used.name)),
+            Outcome::Value(From::EnvFile(place)) => {
+                problem = problem.see(place, format!("`{}` is set here", used.name));
+            }
+            Outcome::Value(_) | Outcome::Operand => {}
+        }
+    }
+    if !names.is_empty() {
+        problem.reason.push_str(&format!(" ({})", names.join(", ")));
+    }
+    problem
+}
+
+fn written(node: &Node) -> Option<&Written> {
+    match &node.value {
+        Value::Scalar { written, .. } => written.as_deref(),
+        _ => None,
+    }
+}
+
+/// Variables of an entry that came to nothing without its author's word.
+fn without_value(node: &Node, refuse: &mut impl FnMut(Problem)) {
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| without_value(item, refuse)),
+        Value::Mapping(pairs) => pairs.iter().for_each(|(_, value)| without_value(value, refuse)),
+        Value::Scalar { .. } => {
+            for used in written(node).into_iter().flat_map(|written| &written.used) {
+                let name = &used.name;
+                let why = "Docker Compose puts nothing in its place: the path is another one than was meant";
+                match &used.outcome {
+                    Outcome::Unset => {
+                        let reason = format!("the variable `{name}` is not set");
+                        let help = format!(
+                            "set it in the environment or in `.env`, or write `${{{name}:-default}}`"
+                        );
+                        refuse(Problem::refused("unset-variable", reason, help).why(why));
+                    }
+                    Outcome::Empty(from) => {
+                        let reason = format!("the variable `{name}` is set to nothing");
+                        let help = format!("give it a value, or write `${{{name}:-default}}`");
+                        let problem = Problem::refused("empty-variable", reason, help).why(why);
+                        refuse(match from {
+                            From::EnvFile(place) => problem.see(place, "it is set to nothing here"),
+                            From::Environment | From::Compose => problem,
+                        });
+                    }
+                    Outcome::Value(_) | Outcome::Operand => {}
+                }
+            }
+        }
+    }
+}
+
+/// A declaration that a label carries as an object.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn declaration_of_label(node: &Node) -> Result<Declaration, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let declaration = long_syntax::read(node, &mut problems);
+    match declaration {
+        Some(declaration) if problems.is_empty() => {
+            let complaint = declaration.complaints().into_iter().next();
+            match complaint {
+                None => Ok(declaration),
+                Some(complaint) => {
+                    Err(vec![Problem::refused(complaint.code(), complaint.to_string(), complaint.help())])
+                }
+            }
+        }
+        _ => Err(problems),
+    }
+}

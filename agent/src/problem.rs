@@ -1,0 +1,229 @@
+//! Something wrong, or noteworthy, in a file that was read: data for every printer.
+
+use crate::yaml::{Origin, Place, Step};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// How much it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Docker Compose refuses it as well.
+    Error,
+    /// It can't be had on deploy, or Docker Compose loses data there without a word.
+    Refused,
+    /// It is done otherwise than the words say, or without effect.
+    Warning,
+}
+
+impl Severity {
+    /// As it is printed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Refused => "refused",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// A place in a file, and what is to be said there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Label {
+    /// The file, as given.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1, in characters.
+    pub column: usize,
+    /// How many characters are meant, on this line.
+    pub length: usize,
+    /// What is to be said; nothing, where the reason says it.
+    #[serde(rename = "label", skip_serializing_if = "String::is_empty")]
+    pub text: String,
+}
+
+impl Label {
+    /// At a place.
+    pub fn at(place: &Place, text: impl Into<String>) -> Self {
+        Self {
+            file: place.file.to_string(),
+            line: place.line,
+            column: place.column,
+            length: place.length,
+            text: text.into(),
+        }
+    }
+}
+
+/// A problem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The diagnostic's code, stable for ever.
+    pub code: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The service, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Which entry of the list, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<usize>,
+    /// The entry, as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declaration: Option<String>,
+    /// The entry with its variables replaced, where that changed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<String>,
+    /// Where it is; none, if it is about the command line or a file that isn't there.
+    #[serde(flatten)]
+    pub place: Option<Label>,
+    /// Where else to look: what a variable was set to, where an anchor or a service is used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<Label>,
+    /// What is wrong, in the user's words.
+    pub reason: String,
+    /// Why it matters for data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What to do, in a sentence.
+    pub help: String,
+    /// What to write in place of the label's text, ready to paste.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Problem {
+    /// One without a place.
+    pub fn of(
+        severity: Severity,
+        code: &'static str,
+        reason: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            severity,
+            service: None,
+            entry: None,
+            declaration: None,
+            resolved: None,
+            place: None,
+            related: Vec::new(),
+            reason: reason.into(),
+            why: None,
+            help: help.into(),
+            fix: None,
+        }
+    }
+
+    /// What Docker Compose refuses as well.
+    pub fn error(code: &'static str, reason: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::of(Severity::Error, code, reason, help)
+    }
+
+    /// What is refused on deploy.
+    pub fn refused(code: &'static str, reason: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::of(Severity::Refused, code, reason, help)
+    }
+
+    /// What is only said.
+    pub fn warning(code: &'static str, reason: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::of(Severity::Warning, code, reason, help)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn at(mut self, place: &Place) -> Self {
+        self.place = Some(Label::at(place, ""));
+        self
+    }
+
+    /// Where else to look.
+    #[must_use]
+    pub fn see(mut self, place: &Place, text: impl Into<String>) -> Self {
+        self.related.push(Label::at(place, text));
+        self
+    }
+
+    /// How the text came to stand for what it stands for.
+    #[must_use]
+    pub fn came_by(mut self, origin: Option<&Arc<Origin>>) -> Self {
+        for step in Origin::chain(origin) {
+            let text = match &step.step {
+                Step::Alias(name) => format!("used here, by `*{name}`"),
+                Step::Extends(service) => format!("inherited here, from `{service}`"),
+                Step::Include => "included here".to_owned(),
+            };
+            self.related.push(Label::at(&step.at, text));
+        }
+        self
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn service(mut self, service: &str) -> Self {
+        self.service = Some(service.to_owned());
+        self
+    }
+
+    /// Why it matters.
+    #[must_use]
+    pub fn why(mut self, why: impl Into<String>) -> Self {
+        self.why = Some(why.into());
+        self
+    }
+
+    /// What to write instead.
+    #[must_use]
+    pub fn fix(mut self, fix: Option<String>) -> Self {
+        self.fix = fix;
+        self
+    }
+
+    /// The same with another weight.
+    #[must_use]
+    pub fn as_severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// By file and line, those without a place first.
+    pub fn sort_key(&self) -> (Option<(String, usize, usize)>, Severity, &'static str) {
+        let place = self.place.as_ref().map(|label| (label.file.clone(), label.line, label.column));
+        (place, self.severity, self.code)
+    }
+
+    /// As a person reads it.
+    pub fn text(&self) -> String {
+        let Self { code, severity, reason, help, .. } = self;
+        let mut whose = String::new();
+        if let Some(service) = &self.service {
+            whose.push_str(&format!("service `{service}`, "));
+        }
+        if let Some(entry) = self.entry {
+            whose.push_str(&format!("entry {entry}, "));
+        }
+        if let Some(declaration) = &self.declaration {
+            whose.push_str(&format!("`{declaration}`, "));
+        }
+        if let Some(comma) = whose.strip_suffix(", ") {
+            whose = format!("{comma}: ");
+        }
+        let mut text = format!("{}[{code}]: {whose}{reason}\n", severity.word());
+        if let Some(Label { file, line, column, .. }) = &self.place {
+            text.push_str(&format!("  --> {file}:{line}:{column}\n"));
+        }
+        if let Some(resolved) = &self.resolved {
+            text.push_str(&format!("  with its variables replaced: `{resolved}`\n"));
+        }
+        for Label { file, line, column, text: label, .. } in &self.related {
+            text.push_str(&format!("  {file}:{line}:{column}: {label}\n"));
+        }
+        if let Some(why) = &self.why {
+            text.push_str(&format!("  why: {why}\n"));
+        }
+        text.push_str(&format!("  help: {help}\n"));
+        text
+    }
+}
