@@ -1,8 +1,9 @@
 //! The command line: subcommands and flags. No work is done here.
 
 use crate::commands::{
-    check_config::CheckConfigArgs, config::ConfigArgs, explain_service::ExplainServiceArgs, patch::PatchArgs,
-    plan::PlanArgs, run::RunArgs, status::StatusArgs, wait::WaitArgs,
+    check_config::CheckConfigArgs, config::ConfigArgs, explain::ExplainArgs,
+    explain_service::ExplainServiceArgs, messages::MessageFormat, patch::PatchArgs, plan::PlanArgs,
+    run::RunArgs, status::StatusArgs, wait::WaitArgs,
 };
 use clap::{Parser, Subcommand};
 
@@ -34,6 +35,8 @@ pub enum Command {
     Wait(WaitArgs),
     /// What the daemon on this instance knows: ready (0), not ready (1), no daemon (3).
     Status(StatusArgs),
+    /// The long story of a diagnostic code, such as `relative-source`.
+    Explain(ExplainArgs),
     /// Why an ECS service is or is not patched, step by step, from ECS itself: nothing left to do (0), something (1).
     ExplainService(ExplainServiceArgs),
     /// Check the configuration and print it with where each value came from; wrong (78).
@@ -44,4 +47,16 @@ pub enum Command {
         /// The daemon's process id.
         parent: u32,
     },
+}
+
+impl Command {
+    /// How the command says what is wrong.
+    pub fn message_format(&self) -> MessageFormat {
+        match self {
+            Self::Config(args) => args.message_format(),
+            Self::Plan(args) => args.message_format(),
+            Self::Patch(args) => args.messages.beside(None),
+            _ => MessageFormat::Text,
+        }
+    }
 }

@@ -4,10 +4,12 @@ pub mod check_config;
 pub mod config;
 pub mod configuration;
 pub mod dry_run;
+pub mod explain;
 pub mod explain_service;
 pub mod files;
 pub mod guard;
 pub mod look;
+pub mod messages;
 pub mod patch;
 pub mod plan;
 pub mod run;
@@ -43,6 +45,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Guard => guard::run(),
         Command::Wait(args) => wait::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::ExplainService(args) => explain_service::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::ShareWorker { parent } => share_worker::serve(parent)

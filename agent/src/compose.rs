@@ -98,6 +98,8 @@ pub struct Entry {
     pub index: usize,
     /// The entry with its variables replaced, where that changed it.
     pub resolved: Option<String>,
+    /// Variables of it that an env file sets, and where.
+    pub set_by: Vec<(String, Place)>,
     /// Why it is refused on deploy, whatever the target: Docker Compose would lose data.
     pub refusals: Vec<Problem>,
 }
@@ -142,6 +144,9 @@ impl Entry {
         problem.entry = Some(self.index);
         problem.declaration = Some(self.declaration.text.clone());
         problem.resolved.clone_from(&self.resolved);
+        for (name, place) in &self.set_by {
+            problem = problem.see(place, format!("`{name}` is set here"));
+        }
         problem
     }
 }
@@ -170,6 +175,7 @@ pub fn read(request: &Request, files: &dyn Files) -> Reading {
     }
     let (sources, mut problems, unset) = loader.into_parts();
     problems.sort_by_cached_key(Problem::sort_key);
+    drop_follow_ons(&mut problems);
     let mut seen = HashSet::new();
     problems.retain(|problem| {
         seen.insert((
@@ -183,6 +189,19 @@ pub fn read(request: &Request, files: &dyn Files) -> Reading {
         compose.unset_variables = unset;
     }
     Reading { compose: compose.filter(|_| !is_refused), problems, sources }
+}
+
+/// A text whose variables can't be replaced is taken for what it is, `${...}` and all: what else is wrong with it tells nothing.
+fn drop_follow_ons(problems: &mut Vec<Problem>) {
+    let of_variables: Vec<_> = problems
+        .iter()
+        .filter(|problem| ["interpolation", "required-variable"].contains(&problem.code))
+        .filter_map(|problem| problem.place.clone())
+        .collect();
+    problems.retain(|problem| {
+        problem.code != "undefined-volume"
+            || !problem.place.as_ref().is_some_and(|place| of_variables.contains(place))
+    });
 }
 
 /// What the layers come to.
@@ -248,8 +267,8 @@ fn list<T>(key: Key<Vec<T>>) -> Vec<T> {
 
 impl From<Mount> for Entry {
     fn from(mount: Mount) -> Self {
-        let Mount { declaration, place, origin, index, resolved, refusals, .. } = mount;
-        Self { declaration, place, origin, index, resolved, refusals }
+        let Mount { declaration, place, origin, index, resolved, set_by, refusals, .. } = mount;
+        Self { declaration, place, origin, index, resolved, set_by, refusals }
     }
 }
 

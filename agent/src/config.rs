@@ -3,7 +3,10 @@
 //! A flag wins over the environment, the environment over the file. All problems are found at once. Keys and defaults:
 //! `docs/configuration.md`.
 
-use crate::names::{NameError, Rack};
+use crate::{
+    names::{NameError, Rack},
+    spelling,
+};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -307,14 +310,8 @@ fn known(key: &str) -> Option<&'static str> {
     KEYS.iter().map(|(known, _, _)| *known).find(|known| *known == key)
 }
 
-/// The known key with the most letters in common at its ends: enough to catch a slip.
 fn nearest(key: &str) -> Option<&'static str> {
-    let common = |known: &str| {
-        let head = key.bytes().zip(known.bytes()).take_while(|(a, b)| a == b).count();
-        let tail = key.bytes().rev().zip(known.bytes().rev()).take_while(|(a, b)| a == b).count();
-        head.max(tail) * 2 >= known.len()
-    };
-    KEYS.iter().map(|(known, _, _)| *known).find(|known| common(known))
+    spelling::nearest(key, KEYS.iter().map(|(known, _, _)| *known))
 }
 
 fn from_file(

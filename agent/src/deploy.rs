@@ -62,7 +62,7 @@ impl Decision {
                     .service(&service.name)
             }));
         }
-        if service.entries.is_empty() {
+        if service.entries.is_empty() && service.volumes_from.is_empty() {
             return;
         }
         let name: ServiceName = match service.name.parse() {
@@ -199,7 +199,8 @@ fn not_on_a_share(top: &TopLevelVolume) -> Option<Problem> {
             "volume `{}` is external: it is not this app's, and doesn't exist on an instance",
             top.key
         );
-        return Some(Problem::refused("external-volume", reason, "remove `external`"));
+        let help = "remove `external` for a new, empty volume on the share, and copy the data into it";
+        return Some(Problem::refused("external-volume", reason, help));
     }
     let special = match top.driver.as_deref().filter(|driver| *driver != "local") {
         Some(driver) => format!("driver `{driver}`"),
@@ -207,14 +208,16 @@ fn not_on_a_share(top: &TopLevelVolume) -> Option<Problem> {
         None => return None,
     };
     let reason = format!("volume `{}` has {special}, which a folder on the share can't honour", top.key);
-    Some(Problem::refused("volume-driver", reason, "remove it"))
+    let help = "remove it to have the volume on the share; where the data must stay where the driver keeps it, mount that in the task definition yourself";
+    Some(Problem::refused("volume-driver", reason, help))
 }
 
 fn renamed(top: &TopLevelVolume) -> Option<Problem> {
     let name = top.name.as_ref()?;
     let reason =
         format!("volume `{}` has the name `{name}`; its folder is called by its key all the same", top.key);
-    Some(Problem::warning("volume-renamed", reason, "remove `name`"))
+    let why = "another app that uses the name gets a folder of its own: on the share, names belong to an app";
+    Some(Problem::warning("volume-renamed", reason, "remove `name`").why(why))
 }
 
 /// What would be refused on deploy, for those who only read: warnings.

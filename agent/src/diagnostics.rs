@@ -48,6 +48,17 @@ impl Failure {
         Self { exit: Exit::Config, error: error.into(), help: None }
     }
 
+    /// What happened, with its causes, in one line.
+    pub fn reason(&self) -> String {
+        let mut text = self.error.to_string();
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+
     /// The same failure with advice.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {

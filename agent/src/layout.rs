@@ -127,6 +127,12 @@ pub fn layout(place: Place<'_>, app: &App, service: &ServiceName, declarations: 
                     layout.refusals.push((index, finding("duplicate-target", declaration, reason, help)));
                     continue;
                 }
+                if matches!(place, Place::Deployed { .. })
+                    && volume.relative.is_some()
+                    && let Some((code, reason, help)) = meant_as_the_machines(&volume, declaration)
+                {
+                    layout.warnings.push((index, finding(code, declaration, reason, help)));
+                }
                 for option in declaration.without_meaning() {
                     let reason = format!("the option `{option}` has no meaning here, and is left out");
                     let warning =
@@ -155,6 +161,11 @@ fn volume(
         |code, reason: String, help: &str| Box::new(finding(code, declaration, reason, help.to_owned()));
     let target = clean(&declaration.target);
     let in_the_way = ["/proc", "/sys", "/dev"].into_iter().find(|root| is_within(&target, root));
+    // On a laptop that is Docker's business, and a path of the instance that is allowed is bound as it is.
+    let in_the_way = in_the_way.filter(|_| match place {
+        Place::Local { .. } => declaration.source.is_none(),
+        Place::Deployed { host_paths, .. } => !is_allowed(declaration, host_paths),
+    });
     if let Some(root) = in_the_way {
         let reason =
             format!("`{target}` is the kernel's: a volume below `{root}` would hide it from the container");
@@ -176,10 +187,17 @@ fn volume(
         read_only: declaration.read_only,
         folded_into: None,
     };
-    if let Place::Deployed { .. } = place
-        && let Some((code, reason, help)) = not_on_a_share(declaration)
-    {
-        return Err(refuse(code, reason, help));
+    if let Place::Deployed { .. } = place {
+        if let Some((code, reason, help)) = not_on_a_share(declaration) {
+            return Err(refuse(code, reason, help));
+        }
+        let source = declaration.source.as_ref().map_or("", Source::written);
+        let is_windows = matches!(declaration.source, Some(Source::Windows(_)));
+        if let Some(path) = [source, &target].into_iter().find(|path| path.contains(':') && !is_windows) {
+            let reason =
+                format!("`{path}` has a colon in it, and the ECS agent separates source and target by one");
+            return Err(refuse("colon-in-path", reason, "choose a path without a colon"));
+        }
     }
     match declaration.kind {
         declaration::Kind::Volume | declaration::Kind::Bind => {}
@@ -213,7 +231,7 @@ fn volume(
         (Some(Source::Absolute(path)), Place::Deployed { .. }) if has_dot_dot(path) => dot_dot(path),
         (Some(Source::Absolute(path)), Place::Deployed { host_paths, .. }) => {
             let path = clean(path);
-            if host_paths.iter().any(|allowed| clean(allowed) == path) {
+            if is_allowed(declaration, host_paths) {
                 Ok(made(Kind::Host, path, None))
             } else if path == "/" {
                 Err(refuse(
@@ -242,6 +260,39 @@ fn volume(
             Err(Box::new(finding("relative-source", declaration, reason, help)))
         }
     }
+}
+
+/// Whether an entry binds a path of the instances that may be bound as it is.
+fn is_allowed(declaration: &Declaration, host_paths: &[String]) -> bool {
+    let Some(Source::Absolute(path)) = &declaration.source else { return false };
+    host_paths.iter().any(|allowed| clean(allowed) == clean(path))
+}
+
+/// Sources that are a socket or a file of the machine on every laptop, and would be an empty folder on the share.
+fn meant_as_the_machines(
+    volume: &Volume,
+    declaration: &Declaration,
+) -> Option<(&'static str, String, String)> {
+    let path = match &declaration.source {
+        Some(Source::Absolute(path)) => clean(path),
+        None => volume.target.clone(),
+        Some(_) => return None,
+    };
+    let is_socket = path.ends_with(".sock");
+    let is_file =
+        ["/etc/localtime", "/etc/timezone", "/etc/hosts", "/etc/resolv.conf", "/etc/passwd", "/etc/group"]
+            .contains(&path.as_str());
+    let (code, what) = match (is_socket, is_file) {
+        (true, _) => ("socket", "a socket"),
+        (false, true) => ("machine-file", "a file of the machine"),
+        (false, false) => return None,
+    };
+    let reason = format!("`{path}` is {what}, and here it becomes a folder on the share, empty at first");
+    let help = format!(
+        "to bind the instance's own, write `{path}:{}` and list `{path}` in the agents' `host_paths` (here: --host-path {path})",
+        volume.target
+    );
+    Some((code, reason, help))
 }
 
 /// What no folder on a share can be or do, by name.

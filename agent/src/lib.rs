@@ -75,5 +75,6 @@ pub mod service;
 pub mod share;
 pub mod share_worker;
 pub mod sources;
+pub mod spelling;
 pub mod systemd;
 pub mod yaml;

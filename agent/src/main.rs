@@ -13,12 +13,11 @@ fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
+    let format = cli.command.message_format();
     match commands::run(cli.command) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            use std::io::Write;
-            // A closed stderr leaves nobody to tell; the exit code still does.
-            drop(writeln!(std::io::stderr(), "{failure}"));
+            commands::messages::failed(format, &failure);
             failure.exit.into()
         }
     }

@@ -1,5 +1,8 @@
 //! Something wrong, or noteworthy, in a file that was read: data for every printer.
 
+pub mod annotation;
+pub mod snippet;
+
 use crate::yaml::{Origin, Place, Step};
 use serde::Serialize;
 use std::sync::Arc;
@@ -194,36 +197,21 @@ impl Problem {
         (place, self.severity, self.code)
     }
 
-    /// As a person reads it.
-    pub fn text(&self) -> String {
-        let Self { code, severity, reason, help, .. } = self;
-        let mut whose = String::new();
-        if let Some(service) = &self.service {
-            whose.push_str(&format!("service `{service}`, "));
-        }
-        if let Some(entry) = self.entry {
-            whose.push_str(&format!("entry {entry}, "));
-        }
-        if let Some(declaration) = &self.declaration {
-            whose.push_str(&format!("`{declaration}`, "));
-        }
-        if let Some(comma) = whose.strip_suffix(", ") {
-            whose = format!("{comma}: ");
-        }
-        let mut text = format!("{}[{code}]: {whose}{reason}\n", severity.word());
-        if let Some(Label { file, line, column, .. }) = &self.place {
-            text.push_str(&format!("  --> {file}:{line}:{column}\n"));
-        }
-        if let Some(resolved) = &self.resolved {
-            text.push_str(&format!("  with its variables replaced: `{resolved}`\n"));
-        }
-        for Label { file, line, column, text: label, .. } in &self.related {
-            text.push_str(&format!("  {file}:{line}:{column}: {label}\n"));
-        }
-        if let Some(why) = &self.why {
-            text.push_str(&format!("  why: {why}\n"));
-        }
-        text.push_str(&format!("  help: {help}\n"));
-        text
+    /// Whose it is, as the beginning of a sentence: the service, the entry and what it declares.
+    pub fn whose(&self) -> String {
+        let declaration = self.declaration.as_ref().filter(|text| !text.is_empty());
+        self.named(declaration.map(|text| format!("`{text}`")))
+    }
+
+    /// The same for those who see the declaration.
+    pub fn whose_without_declaration(&self) -> String {
+        self.named(None)
+    }
+
+    fn named(&self, declaration: Option<String>) -> String {
+        let service = self.service.as_ref().map(|service| format!("service `{service}`"));
+        let entry = self.entry.map(|entry| format!("entry {entry}"));
+        let parts: Vec<String> = [service, entry, declaration].into_iter().flatten().collect();
+        if parts.is_empty() { String::new() } else { format!("{}: ", parts.join(", ")) }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! What plain text means is what Docker Compose takes it for ([`scalar`]).
 
+pub mod advice;
 pub mod merge_key;
 mod reader;
 mod repair;

@@ -72,3 +72,42 @@ fn every_command_is_in_the_readme() {
         assert!(readme.contains(&format!("`{name}`")), "README.md doesn't name `{name}`");
     }
 }
+
+/// Literals in the sources that are codes of problems, findings and verdicts: the first argument of what makes one.
+fn codes_in(text: &str) -> std::collections::BTreeSet<String> {
+    let makers = [
+        "Problem::error(",
+        "Problem::refused(",
+        "Problem::warning(",
+        "Verdict::refused(",
+        "refuse(",
+        "finding(",
+    ];
+    let mut codes = std::collections::BTreeSet::new();
+    for maker in makers {
+        for after in text.split(maker).skip(1) {
+            let literal = after.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next());
+            codes.extend(
+                literal
+                    .filter(|code| code.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_code_has_its_story() {
+    let mut all = String::new();
+    sources(&repository().join("agent/src"), &mut all);
+    let page = read("docs/codes.md");
+    let told: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    for code in codes_in(&all) {
+        assert!(told.contains(&code.as_str()), "docs/codes.md has no section `{code}`");
+    }
+    for code in &told {
+        assert!(all.contains(&format!("\"{code}\"")), "`{code}` in docs/codes.md is no code");
+    }
+    assert!(told.is_sorted(), "the sections of docs/codes.md are in alphabetical order");
+}

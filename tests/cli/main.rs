@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test says no
 
 mod documents;
+mod messages;
 mod services;
 
 use std::{
@@ -27,9 +28,19 @@ fn run(arguments: &str, input: &str) -> (String, String, i32) {
 
 /// The same with more in its environment.
 fn run_with(environment: &[(&str, &str)], arguments: &str, input: &str) -> (String, String, i32) {
+    run_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/files"), environment, arguments, input)
+}
+
+/// The same in another folder, which is `<folder>` in what it says.
+fn run_in(
+    folder: &Path,
+    environment: &[(&str, &str)],
+    arguments: &str,
+    input: &str,
+) -> (String, String, i32) {
     let mut child = Command::new(binary())
         .args(arguments.split_whitespace())
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/files"))
+        .current_dir(folder)
         .env_clear()
         .env("HOME", "/home/ann")
         .env("COLUMNS", "100")
@@ -42,10 +53,8 @@ fn run_with(environment: &[(&str, &str)], arguments: &str, input: &str) -> (Stri
     // A command that doesn't read its input closes it.
     drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/files");
-        String::from_utf8(bytes).unwrap().replace(&*folder.to_string_lossy(), "<folder>")
-    };
+    let text =
+        |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&*folder.to_string_lossy(), "<folder>");
     (text(output.stdout), text(output.stderr), output.status.code().unwrap())
 }
 
@@ -84,6 +93,7 @@ fn help_reads_well() {
         "guard",
         "wait",
         "status",
+        "explain",
         "explain-service",
         "check-config",
     ] {

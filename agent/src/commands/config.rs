@@ -3,7 +3,8 @@
 use crate::{
     commands::{
         Format,
-        files::{ComposeArgs, print, print_problems, read_compose},
+        files::{ComposeArgs, print, read_compose},
+        messages::{MessageFormat, Messages},
     },
     compose::{Compose, Entry, Service, TopLevelVolume},
     declaration::Source,
@@ -21,9 +22,16 @@ pub struct ConfigArgs {
     /// What to read.
     #[command(flatten)]
     pub compose: ComposeArgs,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Json)]
-    pub format: Format,
+    /// How to print it [default: json].
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}
+
+impl ConfigArgs {
+    /// How to say what is wrong.
+    pub fn message_format(&self) -> MessageFormat {
+        self.compose.messages.beside(self.format)
+    }
 }
 
 /// Prints the model. What would be refused on deploy is a warning.
@@ -31,9 +39,13 @@ pub struct ConfigArgs {
 /// # Errors
 /// What Docker Compose would refuse about volumes.
 pub fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
-    let compose = read_compose(&args.compose.file, &args.compose.project)?;
-    print_problems(&deploy::refused_elsewhere(&compose));
-    match args.format {
+    let mut messages = Messages::new(args.message_format());
+    let Some(compose) = read_compose(&args.compose.file, &args.compose.project, &mut messages)? else {
+        return Ok(messages.refused("Docker Compose would refuse it"));
+    };
+    messages.add(deploy::refused_elsewhere(&compose));
+    messages.tell("");
+    match args.format.unwrap_or(Format::Json) {
         Format::Json => print(&format!("{:#}\n", model(&compose))),
         Format::Text => print(&text(&compose)),
     }

@@ -1,13 +1,13 @@
 //! Compose files and documents, as the commands take them from the command line, and their problems, as they print them.
 
 use crate::{
+    commands::messages::{MessageArgs, Messages},
     compose::{
         self, Compose, Reading,
         files::{FileError, Files, text},
         selection::Request,
     },
     diagnostics::{Exit, Failure},
-    problem::{Problem, Severity},
 };
 use clap::Args;
 use rustix::fs::OFlags;
@@ -33,6 +33,9 @@ pub struct ComposeArgs {
     /// For which project.
     #[command(flatten)]
     pub project: ProjectArgs,
+    /// How problems are told.
+    #[command(flatten)]
+    pub messages: MessageArgs,
 }
 
 /// Flags that say for which project.
@@ -142,32 +145,19 @@ fn here() -> Result<String, Failure> {
     })
 }
 
-/// The project; its problems go to stderr.
+/// The project, with its problems in `messages`; none, where Docker Compose would refuse it.
 ///
 /// # Errors
-/// Docker Compose would refuse it.
-pub fn read_compose(files: &[String], project: &ProjectArgs) -> Result<Compose, Failure> {
+/// As [`read`].
+pub fn read_compose(
+    files: &[String],
+    project: &ProjectArgs,
+    messages: &mut Messages,
+) -> Result<Option<Compose>, Failure> {
     let reading = read(files, project)?;
-    print_problems(&reading.problems);
-    let count = reading.problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    reading.compose.ok_or_else(|| {
-        let what = if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") };
-        Failure::refused(format!("{what}, nothing was done"))
-    })
-}
-
-/// To stderr, one after the other.
-pub fn print_problems(problems: &[Problem]) {
-    let mut err = std::io::stderr().lock();
-    for problem in problems {
-        // A closed stderr leaves nobody to tell; the exit code still does.
-        drop(err.write_all(problem.text().as_bytes()));
-    }
-}
-
-/// One line to stderr.
-pub fn note(text: &str) {
-    drop(writeln!(std::io::stderr(), "note: {text}"));
+    messages.show_lines_of(reading.sources);
+    messages.add(reading.problems);
+    Ok(reading.compose)
 }
 
 /// Data, to stdout.

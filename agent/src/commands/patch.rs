@@ -1,7 +1,10 @@
 //! `volumes-agent patch` and `unpatch`: a filter for pipelines, from stdin to stdout, without AWS.
 
 use crate::{
-    commands::files::{ProjectArgs, document_from_stdin, note, print, print_problems, read_compose},
+    commands::{
+        files::{ProjectArgs, document_from_stdin, print, read_compose},
+        messages::{MessageArgs, MessageFormat, Messages, note},
+    },
     deploy::decide,
     diagnostics::{Exit, Failure},
     labelling::{self, Labelling},
@@ -34,6 +37,9 @@ pub struct PatchArgs {
     /// For which project.
     #[command(flatten)]
     pub project: ProjectArgs,
+    /// How problems are told.
+    #[command(flatten)]
+    pub messages: MessageArgs,
     /// The container of a service, where its name is not the service's: SERVICE=CONTAINER.
     #[arg(long, value_name = "S=CONTAINER", requires = "compose")]
     pub container: Vec<String>,
@@ -58,8 +64,16 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
     let rack: Rack = rack.parse().map_err(|error| Failure::refused(error).help("give a name by --rack"))?;
     let app: App = args.app.parse().map_err(|error| Failure::refused(error).help("give a name by --app"))?;
     let document = patch::registerable(document_from_stdin()?).map_err(refused)?;
-    let labelling =
-        if args.compose.is_empty() { Labelling::default() } else { from_compose(args, &rack, &app)? };
+    let mut messages = Messages::new(args.messages.beside(None));
+    let labelling = if args.compose.is_empty() {
+        Labelling::default()
+    } else {
+        match from_compose(args, &rack, &app, &mut messages)? {
+            Some(labelling) => labelling,
+            None => return Ok(messages.refused("nothing was patched")),
+        }
+    };
+    messages.tell("");
     let (labelled, written) = labelling::write(&document, &labelling, &rack, &app).map_err(|error| {
         let help = error.help();
         Failure::refused(error).help(help)
@@ -73,12 +87,13 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
     match patch::patch_with(&labelled, &settings, written).map_err(refused)? {
         Outcome::Patched(patched) => {
             for (container, finding) in &patched.warnings {
-                note(&format!("container `{container}`, `{}`: {}", finding.declaration, finding.reason));
+                messages
+                    .note(&format!("container `{container}`, `{}`: {}", finding.declaration, finding.reason));
             }
             print(&format!("{:#}\n", patched.document))
         }
         outcome => {
-            note(match outcome {
+            messages.note(match outcome {
                 Outcome::Off => "the label `convox.volumes.agent` is `off`: not patched",
                 _ => "no container declares volumes (label `convox.volumes`): not patched",
             });
@@ -87,14 +102,18 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// The declarations of each service, once it is sure that all of them can be had.
-fn from_compose(args: &PatchArgs, rack: &Rack, app: &App) -> Result<Labelling, Failure> {
-    let compose = read_compose(&args.compose, &args.project)?;
+/// The declarations of each service, once it is sure that all of them can be had; none, where they can't.
+fn from_compose(
+    args: &PatchArgs,
+    rack: &Rack,
+    app: &App,
+    messages: &mut Messages,
+) -> Result<Option<Labelling>, Failure> {
+    let Some(compose) = read_compose(&args.compose, &args.project, messages)? else { return Ok(None) };
     let decision = decide(&compose, Place::Deployed { rack, host_paths: &args.host_path }, app);
-    print_problems(&decision.warnings);
+    messages.add(decision.warnings.iter().chain(&decision.refusals).cloned());
     if !decision.refusals.is_empty() {
-        print_problems(&decision.refusals);
-        return Err(Failure::refused(format!("{}: nothing was patched", compose.files.join(", "))));
+        return Ok(None);
     }
     let mut containers = Vec::new();
     for pair in &args.container {
@@ -108,7 +127,7 @@ fn from_compose(args: &PatchArgs, rack: &Rack, app: &App) -> Result<Labelling, F
             }
         }
     }
-    Ok(Labelling::of(&compose, &decision, containers))
+    Ok(Some(Labelling::of(&compose, &decision, containers)))
 }
 
 /// The inverse: the source, as its author registered it.
@@ -123,7 +142,7 @@ pub fn run_unpatch() -> Result<Exit, Failure> {
     let document = patch::registerable(document_from_stdin()?).map_err(refused)?;
     let source = patch::unpatch(&document).map_err(refused)?;
     if source == document {
-        note("nothing of volumes-agent is in it");
+        note(MessageFormat::Text, "nothing of volumes-agent is in it");
     }
     print(&format!("{source:#}\n"))
 }

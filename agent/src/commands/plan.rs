@@ -3,7 +3,8 @@
 use crate::{
     commands::{
         Format,
-        files::{ComposeArgs, note, print, print_problems, read_compose},
+        files::{ComposeArgs, print, read_compose},
+        messages::{MessageFormat, Messages},
     },
     compose::Compose,
     deploy::{Decision, decide},
@@ -38,9 +39,16 @@ pub struct PlanArgs {
     /// A path of the instances that services may bind as it is; as in the agents' configuration.
     #[arg(long, value_name = "PATH")]
     pub host_path: Vec<String>,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    /// How to print it [default: text].
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}
+
+impl PlanArgs {
+    /// How to say what is wrong.
+    pub fn message_format(&self) -> MessageFormat {
+        self.compose.messages.beside(self.format)
+    }
 }
 
 /// Prints the plan; `Refused` if any entry is.
@@ -48,9 +56,12 @@ pub struct PlanArgs {
 /// # Errors
 /// The file can't be read, or a name is none.
 pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
-    let compose = read_compose(&args.compose.file, &args.compose.project)?;
+    let mut messages = Messages::new(args.message_format());
+    let Some(compose) = read_compose(&args.compose.file, &args.compose.project, &mut messages)? else {
+        return Ok(messages.refused("nothing was planned"));
+    };
     let home = super::home()?;
-    let app = app(args, &compose)?;
+    let app = app(args, &compose, &messages)?;
     let rack: Option<Rack> = match args.rack.as_ref().or(args.cluster.as_ref()) {
         Some(rack) => {
             Some(rack.parse().map_err(|error| Failure::refused(error).help("give a name by --rack"))?)
@@ -62,25 +73,24 @@ pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
         None => Place::Local { home: &home, project: &compose.folder },
     };
     let decision = decide(&compose, place, &app);
-    match args.format {
+    match args.format.unwrap_or(Format::Text) {
         Format::Json => print(&format!("{:#}\n", as_json(&decision)))?,
-        Format::Text => {
-            print_problems(&decision.warnings);
-            print_problems(&decision.refusals);
-            print(&table(&decision))?
-        }
+        Format::Text => print(&table(&decision))?,
     };
-    Ok(if decision.refusals.is_empty() { Exit::Done } else { Exit::Refused })
+    let is_refused = !decision.refusals.is_empty();
+    messages.add(decision.refusals.into_iter().chain(decision.warnings));
+    messages.tell("");
+    Ok(if is_refused { Exit::Refused } else { Exit::Done })
 }
 
-fn app(args: &PlanArgs, compose: &Compose) -> Result<App, Failure> {
+fn app(args: &PlanArgs, compose: &Compose, messages: &Messages) -> Result<App, Failure> {
     let (name, from) = match &args.app {
         Some(app) => (app.clone(), None),
         None => (compose.project.clone(), Some(compose.project_from)),
     };
     let app: App = name.parse().map_err(|error| Failure::refused(error).help("give a name by --app"))?;
     if let Some(from) = from {
-        note(&format!("the app is `{app}`, from {from}; --app names another"));
+        messages.note(&format!("the app is `{app}`, from {from}; --app names another"));
     }
     Ok(app)
 }

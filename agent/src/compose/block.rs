@@ -2,9 +2,34 @@
 
 use crate::{
     problem::Problem,
+    spelling,
     yaml::{Node, Value, scalar},
 };
 use std::collections::BTreeMap;
+
+/// Keys of an entry and of a top-level volume by the mapping that they stand in: for those that are nearly spelt so.
+const KNOWN: [(&str, &str); 20] = [
+    ("", "type"),
+    ("", "source"),
+    ("", "target"),
+    ("", "read_only"),
+    ("", "consistency"),
+    ("", "bind"),
+    ("", "volume"),
+    ("", "tmpfs"),
+    ("", "driver"),
+    ("", "driver_opts"),
+    ("", "external"),
+    ("", "name"),
+    ("", "labels"),
+    ("bind", "propagation"),
+    ("bind", "create_host_path"),
+    ("bind", "selinux"),
+    ("volume", "nocopy"),
+    ("volume", "subpath"),
+    ("tmpfs", "size"),
+    ("tmpfs", "mode"),
+];
 
 /// A number as Docker Compose prints it.
 pub fn number(kind: scalar::Kind, text: &str) -> String {
@@ -64,7 +89,10 @@ impl Block<'_> {
     pub fn unknown(&mut self, path: &str, node: &Node) {
         if !path.rsplit('.').next().is_some_and(|key| key.starts_with("x-")) {
             let reason = format!("{} has no key `{path}`", self.what);
-            self.wrong(node, reason, "check its spelling, or remove it");
+            let (group, key) = path.rsplit_once('.').map_or(("", path), |(group, key)| (group, key));
+            let known = KNOWN.iter().filter(|(of, _)| *of == group).map(|(_, key)| *key);
+            let help = spelling::did_you_mean(key, known);
+            self.wrong(node, reason, &help.unwrap_or_else(|| "check its spelling, or remove it".to_owned()));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What must hold once everything is merged: for services that are active, as in Docker Compose.
 
 use super::{Compose, Service};
-use crate::{path, problem::Problem, yaml::Place};
+use crate::{path, problem::Problem, spelling, yaml::Place};
 use std::collections::HashMap;
 
 /// Everything that is wrong between the parts of a project.
@@ -24,8 +24,10 @@ fn undefined_volumes(compose: &Compose, service: &Service) -> Vec<Problem> {
             return None;
         }
         let reason = format!("the volume `{name}` is not declared");
+        let declared = compose.volumes.iter().map(|volume| volume.key.as_str());
+        let meant = spelling::did_you_mean(name, declared).map(|meant| format!("{meant} Else ")).unwrap_or_default();
         let help = format!(
-            "declare it: a top-level `volumes:` with the key `{name}:`; or write `./{name}` for a folder"
+            "{meant}declare it: a top-level `volumes:` with the key `{name}:`; or write `./{name}` for a folder"
         );
         let why = "a volume that isn't declared has no name to find its data by";
         Some(entry.problem(Problem::error("undefined-volume", reason, help).why(why)).service(&service.name))

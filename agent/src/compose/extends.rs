@@ -7,7 +7,7 @@ use super::{
     loader::{self, FilePath, Loader, Scope},
     merge,
 };
-use crate::{path, problem::Problem, yaml::Step};
+use crate::{path, problem::Problem, spelling, yaml::Step};
 use std::{collections::HashMap, rc::Rc};
 
 /// Longest chain that is followed.
@@ -90,10 +90,13 @@ impl Loader<'_> {
         if from.layer.service(&extends.service).is_none() {
             let reason = format!("`{}` has no service `{}` to extend", from.file.name, extends.service);
             let names: Vec<&str> = from.layer.services.iter().map(|(name, _)| name.as_str()).collect();
-            let help = format!(
-                "it has {}",
-                if names.is_empty() { "no services".to_owned() } else { names.join(", ") }
-            );
+            let meant = spelling::did_you_mean(&extends.service, names.iter().copied());
+            let help = meant.unwrap_or_else(|| {
+                format!(
+                    "it has {}",
+                    if names.is_empty() { "no services".to_owned() } else { names.join(", ") }
+                )
+            });
             self.problems.push(Problem::error("extends", reason, help).at(&extends.place).service(name));
             return None;
         }

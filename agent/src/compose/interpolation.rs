@@ -91,6 +91,8 @@ pub struct Use {
     pub name: String,
     /// What it came to.
     pub outcome: Outcome,
+    /// Whether it stands in an operand that had no part in the text.
+    pub is_in_vain: bool,
 }
 
 /// What a variable came to.
@@ -297,7 +299,7 @@ fn closing_brace(text: &str) -> Option<usize> {
 
 impl Substituted {
     fn used(&mut self, name: &str, outcome: Outcome) {
-        self.used.push(Use { name: name.to_owned(), outcome });
+        self.used.push(Use { name: name.to_owned(), outcome, is_in_vain: false });
     }
 
     fn take(&mut self, name: &str, variable: &Variable) {
@@ -332,12 +334,14 @@ impl Substituted {
             (Means::Default, None) | (Means::Alternative, Some(_)) => {
                 self.text.push_str(&operand.text);
                 self.used(name, Outcome::Operand);
+                self.used.extend(operand.used);
+                return Ok(());
             }
             (Means::Alternative, None) => self.used(name, Outcome::Operand),
             (Means::Default | Means::Required, Some(variable)) => self.take(name, variable),
         }
         // Docker Compose replaces the operand's variables, and warns of them, whether it is used or not.
-        self.used.extend(operand.used);
+        self.used.extend(operand.used.into_iter().map(|used| Use { is_in_vain: true, ..used }));
         Ok(())
     }
 }
@@ -404,7 +408,7 @@ mod tests {
     #[test]
     fn what_each_variable_came_to() {
         let used = |text: &str| substitute(text, &variables()).unwrap().used;
-        let named = |name: &str, outcome| vec![Use { name: name.to_owned(), outcome }];
+        let named = |name: &str, outcome| vec![Use { name: name.to_owned(), outcome, is_in_vain: false }];
         assert_eq!(used("$A"), named("A", Outcome::Value(From::Environment)));
         assert_eq!(used("$E"), named("E", Outcome::Empty(From::Environment)));
         assert_eq!(used("$U"), named("U", Outcome::Unset));

@@ -111,6 +111,8 @@ pub struct Mount {
     pub key: String,
     /// Whether it is in the short form, and so not yet in the form that Docker Compose compares.
     pub is_short: bool,
+    /// Variables of it that an env file sets, and where.
+    pub set_by: Vec<(String, Place)>,
     /// Why it is refused on deploy.
     pub refusals: Vec<Problem>,
 }

@@ -12,7 +12,7 @@ use crate::{
     path,
     problem::Problem,
     sources::Sources,
-    yaml::{self, Place, Yaml, YamlError},
+    yaml::{self, Place, Yaml, YamlError, advice},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -105,7 +105,7 @@ impl<'a> Loader<'a> {
         };
         self.sources.add(&file.name, &Arc::from(text.as_str()));
         let yaml = Rc::new(yaml::read(&file.name, text.trim_start_matches('\u{feff}')));
-        self.problems.extend(yaml.errors.iter().map(yaml_problem));
+        self.problems.extend(yaml.errors.iter().map(|error| yaml_problem(error, &text)));
         self.is_incomplete |= !yaml.errors.is_empty();
         self.documents.insert(file.path.clone(), yaml.clone());
         Some(yaml)
@@ -188,9 +188,13 @@ impl<'a> Loader<'a> {
     }
 }
 
-fn yaml_problem(error: &YamlError) -> Problem {
+fn yaml_problem(error: &YamlError, text: &str) -> Problem {
+    if let YamlError::Syntax { place, message } = error {
+        let (reason, help) = advice::of_syntax(message, text, place.line);
+        return Problem::error("yaml", reason, help).at(place);
+    }
     let (code, help) = match error {
-        YamlError::Syntax { .. } => ("yaml", "correct the YAML"),
+        YamlError::Syntax { .. } => ("yaml", "look at this line and the one above"),
         YamlError::TooDeep { .. } | YamlError::TooMany { .. } => ("too-large", "is it the right file?"),
         YamlError::Cycle { .. } => ("alias-cycle", "remove the alias, or move the anchor"),
         YamlError::DuplicateKey { .. } => ("duplicate-key", "keep one of them"),

@@ -4,7 +4,7 @@ use super::block::Block;
 use crate::{
     declaration::{Declaration, Kind, Options, Source},
     problem::Problem,
-    yaml::{Node, Value},
+    yaml::{Node, Place, Value},
 };
 
 /// Words for `bind.recursive`.
@@ -16,7 +16,8 @@ pub fn read(node: &Node, problems: &mut Vec<Problem>) -> Option<Declaration> {
     let mut block = Block { what: "the entry", code: "long-syntax", problems };
     let Some(kind_node) = node.get("type") else {
         let (reason, help, fix) = without_type(pairs);
-        let mut problem = Problem::error("long-syntax", reason, help).at(&node.place).fix(fix);
+        let place = fix.as_ref().map_or_else(|| node.place.clone(), |_| whole(pairs, &node.place));
+        let mut problem = Problem::error("long-syntax", reason, help).at(&place).fix(fix);
         problem = problem.came_by(node.origin.as_ref());
         block.problems.push(problem);
         return None;
@@ -106,6 +107,15 @@ fn as_source(kind: Kind, source: String) -> Option<Source> {
         Kind::Volume => Some(Source::Named(source)),
         Kind::Tmpfs | Kind::NamedPipe | Kind::Cluster | Kind::Image => Some(Source::Other(source)),
     }
+}
+
+/// From the first key to the end of its value, where that is on the same line.
+fn whole(pairs: &[(Node, Node)], start: &Place) -> Place {
+    let mut place = start.clone();
+    if let Some((_, value)) = pairs.first().filter(|(_, value)| value.place.line == start.line) {
+        place.length = (value.place.column + value.place.length).saturating_sub(start.column);
+    }
+    place
 }
 
 /// A mapping that wasn't meant as one: `- /a: /b`.

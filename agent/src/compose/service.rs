@@ -2,7 +2,7 @@
 
 use super::{
     document::{self, Folders},
-    interpolation::{From, Outcome},
+    interpolation::{From, Outcome, Use},
     layer::{Extends, Key, Mount, ServiceLayer, Text},
     long_syntax::{self, Form},
     slip,
@@ -11,7 +11,7 @@ use crate::{
     declaration::{Declaration, complaint::DeclarationError, short_syntax},
     path,
     problem::Problem,
-    yaml::{Node, Value, Written},
+    yaml::{Node, Place, Value, Written},
 };
 
 /// Reads a service. What is wrong in it is kept with it.
@@ -194,9 +194,11 @@ fn mount(index: usize, item: &Node, folders: &Folders, problems: &mut Vec<Proble
         key: declaration.target.clone(),
         is_short: item.as_mapping().is_none(),
         resolved,
+        set_by: Vec::new(),
         refusals: Vec::new(),
         declaration,
     };
+    set_by(item, &mut mount.set_by);
     for complaint in complaints {
         let fix = complaint.fix().filter(|_| mount.resolved.is_none() && mount.is_short);
         let problem = Problem::refused(complaint.code(), complaint.to_string(), complaint.help());
@@ -212,6 +214,9 @@ impl Mount {
         problem.entry = Some(self.index);
         problem.declaration = Some(self.declaration.text.clone());
         problem.resolved.clone_from(&self.resolved);
+        for (name, place) in &self.set_by {
+            problem = problem.see(place, format!("`{name}` is set here"));
+        }
         self.refusals.push(problem);
     }
 }
@@ -242,10 +247,30 @@ fn not_taken_apart(error: &DeclarationError, item: &Node) -> Problem {
     problem
 }
 
+/// The variables that had a part in a text.
+fn had_a_part(node: &Node) -> impl Iterator<Item = &Use> {
+    written(node).into_iter().flat_map(|written| &written.used).filter(|used| !used.is_in_vain)
+}
+
 fn written(node: &Node) -> Option<&Written> {
     match &node.value {
         Value::Scalar { written, .. } => written.as_deref(),
         _ => None,
+    }
+}
+
+/// Variables of an entry that an env file gives a value, and where.
+fn set_by(node: &Node, found: &mut Vec<(String, Place)>) {
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| set_by(item, found)),
+        Value::Mapping(pairs) => pairs.iter().for_each(|(_, value)| set_by(value, found)),
+        Value::Scalar { .. } => {
+            for used in had_a_part(node) {
+                if let Outcome::Value(From::EnvFile(place)) = &used.outcome {
+                    found.push((used.name.clone(), place.clone()));
+                }
+            }
+        }
     }
 }
 
@@ -255,7 +280,7 @@ fn without_value(node: &Node, refuse: &mut impl FnMut(Problem)) {
         Value::List(items) => items.iter().for_each(|item| without_value(item, refuse)),
         Value::Mapping(pairs) => pairs.iter().for_each(|(_, value)| without_value(value, refuse)),
         Value::Scalar { .. } => {
-            for used in written(node).into_iter().flat_map(|written| &written.used) {
+            for used in had_a_part(node) {
                 let name = &used.name;
                 let why = "Docker Compose puts nothing in its place: the path is another one than was meant";
                 match &used.outcome {

@@ -85,7 +85,10 @@ impl Run {
 }
 
 fn texts(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::text).collect()
+    problems
+        .iter()
+        .map(|problem| crate::problem::snippet::page(problem, &Sources::default(), false))
+        .collect()
 }
 
 fn shown(declaration: &Declaration) -> String {
@@ -278,6 +281,21 @@ fn what_docker_compose_loses_in_silence_is_kept_as_a_reason_not_to_deploy() {
     );
     assert_eq!(compose.services[0].entries.len(), 7, "of two entries with one target the last one is left");
     assert_eq!(compose.unset_variables, BTreeSet::from(["U".to_owned()]));
+}
+
+#[test]
+fn a_variable_in_an_operand_that_is_not_used_is_no_reason_to_refuse() {
+    let text = volumes("['/x${A:-$U}:/x', '/y${N:+$U}:/y', '/z${N:-$U}:/z']");
+    let compose = Run::of(&text).env("A", "a").compose();
+    let codes: Vec<_> = compose.services[0].entries.iter().map(|entry| entry.refusals.len()).collect();
+    assert_eq!(codes, [0, 0, 1]);
+}
+
+#[test]
+fn what_cannot_be_replaced_is_not_also_called_undefined() {
+    for entry in ["${DATA/x/y}:/data", "${DATA:?say where}:/data"] {
+        assert_eq!(Run::of(&volumes(&format!("['{entry}']"))).codes().len(), 1, "{entry}");
+    }
 }
 
 #[test]

@@ -166,9 +166,16 @@ impl Complaint {
             Self::DriveLetter { letter, .. } => format!(
                 "give the volume `{letter}` a longer name, or use the long form: `type: volume` with `source: {letter}`"
             ),
-            Self::RelativeTarget { .. } | Self::OptionWithoutSource { .. } => {
-                format!("write `{}`", self.fix().unwrap_or_default())
-            }
+            Self::RelativeTarget { .. } => match self.fix() {
+                Some(fix) => format!("write `{fix}`"),
+                None => "write the path in the container with a slash before it, as in `/data`".to_owned(),
+            },
+            Self::OptionWithoutSource { option, .. } => match self.fix() {
+                Some(fix) => format!("write `{fix}`"),
+                None => {
+                    format!("write the path in the container between the two, as in `source:/data:{option}`")
+                }
+            },
         }
     }
 
@@ -177,12 +184,15 @@ impl Complaint {
         match self {
             Self::RelativeTarget { text, target } => {
                 let cleaned = crate::path::clean(&format!("/{target}"));
+                if cleaned == "/" || cleaned.contains(':') {
+                    return None;
+                }
                 text.strip_suffix(target.as_str())
                     .map(|before| format!("{before}{cleaned}"))
                     .or(Some(cleaned))
             }
             Self::OptionWithoutSource { source_path, option, .. } => {
-                Some(format!("{source_path}:{source_path}:{option}"))
+                source_path.starts_with('/').then(|| format!("{source_path}:{source_path}:{option}"))
             }
             Self::UnknownOption { text, option } => {
                 let (before, options) = text.rsplit_once(':')?;
@@ -214,7 +224,7 @@ mod tests {
             ("/a:/b:U", "unknown-option", None),
             ("/a\n:/b", "control-character", None),
             ("v:/y", "drive-letter", None),
-            ("a:", "relative-target", Some("/a:")),
+            ("a:", "relative-target", None),
         ] {
             let Err(DeclarationError::Complaint(complaint)) = text.parse::<Declaration>() else {
                 panic!("{text:?}")

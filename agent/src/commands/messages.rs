@@ -1,0 +1,152 @@
+//! What a command says beside its data, on stderr: problems with their lines, all at once and in the files' order; notes; and why it
+//! stopped.
+
+use crate::{
+    commands::Format,
+    diagnostics::{Exit, Failure},
+    problem::{Problem, Severity, annotation, snippet},
+    sources::Sources,
+};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::io::{IsTerminal, Write};
+
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum MessageFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+    /// Workflow commands, with which GitHub annotates a change.
+    Github,
+}
+
+/// The flag that says how.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct MessageArgs {
+    /// How problems are told, on stderr [default: json where --format json is given, else text].
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub message_format: Option<MessageFormat>,
+}
+
+impl MessageArgs {
+    /// What the flag says, else as the data is printed where that was said.
+    pub fn beside(self, data: Option<Format>) -> MessageFormat {
+        self.message_format.unwrap_or(match data {
+            Some(Format::Json) => MessageFormat::Json,
+            Some(Format::Text) | None => MessageFormat::Text,
+        })
+    }
+}
+
+/// All that one run of a command has to say.
+#[derive(Debug)]
+pub struct Messages {
+    format: MessageFormat,
+    sources: Sources,
+    problems: Vec<Problem>,
+}
+
+impl Messages {
+    /// Nothing to say yet.
+    pub fn new(format: MessageFormat) -> Self {
+        Self { format, sources: Sources::default(), problems: Vec::new() }
+    }
+
+    /// Texts that problems are about.
+    pub fn show_lines_of(&mut self, sources: Sources) {
+        self.sources = sources;
+    }
+
+    /// Something to say at the end.
+    pub fn add(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        self.problems.extend(problems);
+    }
+
+    /// Says everything so far; `outcome`, in a few words, where something came of it that a person would want to know.
+    pub fn tell(&mut self, outcome: &str) {
+        let mut problems = std::mem::take(&mut self.problems);
+        problems.sort_by_cached_key(Problem::sort_key);
+        let mut text = String::new();
+        let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        for problem in &problems {
+            match self.format {
+                MessageFormat::Text => {
+                    text.push_str(&snippet::page(problem, &self.sources, is_coloured));
+                    text.push('\n');
+                }
+                MessageFormat::Json => {
+                    // A problem is plain data: what can't be written as JSON isn't in it.
+                    let line = serde_json::to_string(problem).unwrap_or_default();
+                    text.push_str(&format!("{line}\n"));
+                }
+                MessageFormat::Github => text.push_str(&annotation::command(problem)),
+            }
+        }
+        // What stops people comes before what is only said.
+        let gravest = problems.iter().min_by_key(|problem| problem.severity);
+        if let (MessageFormat::Text, Some(gravest)) = (self.format, gravest) {
+            text.push_str(&summary(&problems, outcome, gravest.code));
+        }
+        to_stderr(&text);
+    }
+
+    /// [`Messages::tell`], where nothing more is done: the exit code of that.
+    pub fn refused(mut self, outcome: &str) -> Exit {
+        self.tell(outcome);
+        Exit::Refused
+    }
+
+    /// One line that is no problem.
+    pub fn note(&self, text: &str) {
+        note(self.format, text);
+    }
+}
+
+/// One line that is no problem.
+pub fn note(format: MessageFormat, text: &str) {
+    match format {
+        MessageFormat::Text => to_stderr(&format!("note: {text}\n")),
+        MessageFormat::Json => to_stderr(&format!("{}\n", json!({ "severity": "note", "reason": text }))),
+        MessageFormat::Github => to_stderr(&annotation::line("notice", text)),
+    }
+}
+
+/// Why a command stopped.
+pub fn failed(format: MessageFormat, failure: &Failure) {
+    match format {
+        MessageFormat::Text => to_stderr(&format!("{failure}\n")),
+        MessageFormat::Json => {
+            let mut line = json!({ "severity": "error", "reason": failure.reason() });
+            if let Some(help) = &failure.help {
+                line["help"] = json!(help);
+            }
+            to_stderr(&format!("{line}\n"));
+        }
+        MessageFormat::Github => to_stderr(&annotation::line("error", &failure.to_string())),
+    }
+}
+
+fn summary(problems: &[Problem], outcome: &str, code: &str) -> String {
+    let counted = [
+        (Severity::Error, "error", "errors"),
+        (Severity::Refused, "refused", "refused"),
+        (Severity::Warning, "warning", "warnings"),
+    ];
+    let counts: Vec<String> = counted
+        .into_iter()
+        .filter_map(|(severity, one, many)| {
+            let count = problems.iter().filter(|problem| problem.severity == severity).count();
+            (count > 0).then(|| format!("{count} {}", if count == 1 { one } else { many }))
+        })
+        .collect();
+    let outcome = if outcome.is_empty() { String::new() } else { format!(": {outcome}") };
+    format!("{}{outcome}; `volumes-agent explain {code}` tells more\n", counts.join(", "))
+}
+
+/// A closed stderr leaves nobody to tell; the exit code still does.
+fn to_stderr(text: &str) {
+    drop(std::io::stderr().lock().write_all(text.as_bytes()));
+}
