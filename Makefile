@@ -6,7 +6,7 @@ export INSTA_UPDATE = no
 # Compose files with the models that Docker Compose makes of them, of other people and so outside of this repository.
 CORPUS ?= ../shared/corpus
 
-.PHONY: demo demo-down test test-corpus check build packages
+.PHONY: demo demo-down test test-corpus bench check build packages
 .DEFAULT_GOAL := build
 
 # Boots a cluster of two instances and tells the story of tests/example-app on it. KEEP=1 leaves the cluster running.
@@ -24,6 +24,12 @@ test: check build
 # The compose reader against Docker Compose's own answers; without the corpus it fails.
 test-corpus: build
 	CORPUS=$(CORPUS) target/release/corpus
+
+# The compose reader against the Go Docker Compose of a newer Debian, on the corpus' largest file.
+bench: build
+	tests/install-compose .lab/cache/compose
+	CORPUS=$(abspath $(CORPUS)) PEER=$(abspath .lab/cache/compose/docker-compose) \
+		$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench config
 
 check: packages
 	$(CARGO) fmt --all --check

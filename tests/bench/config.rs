@@ -28,13 +28,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         return one(command);
     }
-    let corpus = env::var_os("CORPUS").map(PathBuf::from).ok_or("say where the corpus is: CORPUS=FOLDER make bench")?;
+    let corpus = env::var_os("CORPUS")
+        .map(PathBuf::from)
+        .ok_or("say where the corpus is: CORPUS=FOLDER make bench")?;
     let peer = env::var_os("PEER").map(PathBuf::from).ok_or("say where docker-compose is: PEER=FILE")?;
     let file = largest(&corpus.join("cases"))?;
     let ours = fs::canonicalize("../target/release/volumes-agent")?;
     let compose = ["-f", file.to_str().ok_or("a path that isn't UTF-8")?];
     let ours = [&[text(&ours)?], ["config", "--profile", "*"].as_slice(), &compose].concat();
-    let theirs = [&[text(&peer)?], compose.as_slice(), &["--profile", "*", "config", "--format", "json"]].concat();
+    let theirs =
+        [&[text(&peer)?], compose.as_slice(), &["--profile", "*", "config", "--format", "json"]].concat();
     let mut samples = [Vec::new(), Vec::new()];
     for round in 0..=ROUNDS {
         for (program, samples) in [&ours, &theirs].into_iter().zip(&mut samples) {
@@ -49,7 +52,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let size = fs::metadata(&file)?.len();
     let version = Command::new(&peer).args(["version", "--short"]).output()?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
-    println(&format!("`config`, a compose file of {size} bytes, {ROUNDS} runs each in turns (minimum, median, maximum):"));
+    println(&format!(
+        "`config`, a compose file of {size} bytes, {ROUNDS} runs each in turns (minimum, median, maximum):"
+    ));
     row("volumes-agent", &ours);
     row(&format!("docker-compose {version}"), &theirs);
     println(&format!(
@@ -64,8 +69,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn one(command: &[String]) -> Result<(), Box<dyn Error>> {
     let (program, arguments) = command.split_first().ok_or("no command")?;
     let begun = Instant::now();
-    let status =
-        Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
     let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
     if !status.success() {
         return Err(format!("{program} ended with {status}").into());
