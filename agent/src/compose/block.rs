@@ -4,7 +4,7 @@ use crate::{
     problem::Problem,
     yaml::{Node, Value, scalar},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// A number as Docker Compose prints it.
 pub fn number(kind: scalar::Kind, text: &str) -> String {
@@ -136,9 +136,10 @@ impl Block<'_> {
                 }
             }
             Value::List(items) => {
-                for (index, item) in items.iter().enumerate() {
+                let mut seen = HashSet::new();
+                for item in items {
                     match item.as_text() {
-                        Some(text) if items[..index].contains(item) => {
+                        Some(text) if !seen.insert(text) => {
                             self.wrong(item, format!("`{text}` is in `{path}` twice"), "keep one of them");
                         }
                         Some(text) => {
