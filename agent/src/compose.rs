@@ -39,6 +39,9 @@ use std::{
     sync::Arc,
 };
 
+/// Most entries of all services, and most that services inherit or take from each other. Real projects have some tens.
+pub const MOST_ENTRIES: usize = 10_000;
+
 /// A project, as far as volumes go.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Compose {

@@ -1,13 +1,14 @@
 //! From a compose file to volumes or refusals, for the share or for a laptop: one decision for `plan`, `patch` and the daemon.
 
 use crate::{
-    compose::{Compose, Entry, Service, TopLevelVolume, consistency::other_service},
+    compose::{self, Compose, Entry, Service, TopLevelVolume, consistency::other_service, layer::Text},
     declaration::Declaration,
     layout::{self, Finding, Place, Volume},
     names::{App, ServiceName},
     problem::{Problem, Severity},
     yaml::Place as At,
 };
+use std::collections::{HashMap, HashSet};
 
 /// A volume with where it was declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,19 +39,24 @@ pub struct Decision {
 /// Decides about every entry of every active service.
 pub fn decide(compose: &Compose, place: Place<'_>, app: &App) -> Decision {
     let mut decision = Decision::default();
+    let volumes = compose.volumes.iter().map(|volume| (volume.key.as_str(), volume)).collect();
     for service in compose.active() {
-        decision.service(compose, service, place, app);
+        decision.service(&volumes, service, place, app);
     }
-    for service in compose.active() {
-        decision.volumes_from(compose, service, place);
-    }
+    decision.all_volumes_from(compose, place);
     decision.refusals.sort_by_cached_key(Problem::sort_key);
     decision.warnings.sort_by_cached_key(Problem::sort_key);
     decision
 }
 
 impl Decision {
-    fn service(&mut self, compose: &Compose, service: &Service, place: Place<'_>, app: &App) {
+    fn service(
+        &mut self,
+        volumes: &HashMap<&str, &TopLevelVolume>,
+        service: &Service,
+        place: Place<'_>,
+        app: &App,
+    ) {
         let is_deployed = matches!(place, Place::Deployed { .. });
         if is_deployed {
             self.refusals.extend(service.tmpfs.iter().map(|text| {
@@ -85,7 +91,7 @@ impl Decision {
         };
         for (index, volume) in laid_out.volumes {
             let entry = sound[index];
-            let top = entry.declaration.named().and_then(|name| compose.volume(name));
+            let top = entry.declaration.named().and_then(|name| volumes.get(name).copied());
             if let Some(problem) = top.filter(|_| is_deployed).and_then(not_on_a_share) {
                 let problem = entry.problem(problem).service(&service.name);
                 self.refusals.push(with_top_level(problem, top));
@@ -110,60 +116,105 @@ impl Decision {
     }
 
     /// The same directories as another service, where a label can say so: those that services share.
-    fn volumes_from(&mut self, compose: &Compose, service: &Service, place: Place<'_>) {
-        for text in &service.volumes_from {
-            let refuse = |reason: String, help: &str| {
-                Problem::refused("volumes-from", reason, help)
-                    .at(&text.place)
-                    .came_by(text.origin.as_ref())
-                    .service(&service.name)
-                    .why("ECS gives a container only what its own definition names")
-            };
-            let Some(other) = other_service(&text.value) else {
-                let reason = format!("`{}` is a container outside of the compose file", text.value);
-                self.refusals.push(refuse(reason, "name the volumes in `volumes`"));
-                continue;
-            };
-            let mode = text.value.split_once(':').map_or("", |(_, mode)| mode);
-            if !["", "ro", "rw"].contains(&mode) {
-                let reason = format!("`{mode}` in `{}` is neither `ro` nor `rw`", text.value);
-                self.refusals.push(refuse(reason, "write `ro` or `rw`, or leave it out"));
-                continue;
+    fn all_volumes_from(&mut self, compose: &Compose, place: Place<'_>) {
+        let takers: Vec<&Service> =
+            compose.active().filter(|service| !service.volumes_from.is_empty()).collect();
+        let second_hand: HashSet<&str> = takers.iter().map(|service| service.name.as_str()).collect();
+        let mut offers: HashMap<String, Offer> = HashMap::new();
+        for planned in self.volumes.iter().filter(|_| !takers.is_empty()) {
+            let offer = offers.entry(planned.service.to_string()).or_default();
+            if planned.volume.kind == layout::Kind::Service && matches!(place, Place::Deployed { .. }) {
+                offer.own.push(planned.volume.target.clone());
+            } else {
+                offer.shared.push(planned.clone());
             }
-            let Ok(name) = service.name.parse::<ServiceName>() else { continue };
-            let theirs: Vec<Planned> =
-                self.volumes.iter().filter(|planned| planned.service.as_str() == other).cloned().collect();
-            for mut planned in theirs {
-                let is_taken =
-                    |own: &Planned| own.service == name && own.volume.target == planned.volume.target;
-                if self.volumes.iter().any(is_taken) {
+        }
+        let none = Offer::default();
+        let mut taken = 0;
+        for service in takers {
+            let Ok(taker) = service.name.parse::<ServiceName>() else { continue };
+            let own = offers.get(&service.name).unwrap_or(&none);
+            let shared = own.shared.iter().map(|planned| &planned.volume.target);
+            let mut targets: HashSet<String> = shared.chain(&own.own).cloned().collect();
+            for text in &service.volumes_from {
+                let offer = offers.get(text.value.split(':').next().unwrap_or_default()).unwrap_or(&none);
+                let told = |problem: Problem| {
+                    let problem =
+                        problem.at(&text.place).came_by(text.origin.as_ref()).service(&service.name);
+                    problem.why("ECS gives a container only what its own definition names")
+                };
+                if let Some(problem) = why_not_taken(text, &second_hand) {
+                    self.refusals.push(told(problem));
                     continue;
                 }
-                let is_its_own = planned.volume.kind == layout::Kind::Service;
-                if is_its_own && matches!(place, Place::Deployed { .. }) {
-                    let reason = format!(
-                        "`{}` is the service `{other}`'s own, and a volume of another service can't be mounted",
-                        planned.volume.declaration
-                    );
-                    let help = format!(
-                        "declare a volume in the top-level `volumes`, and write `NAME:{}` in both services",
-                        planned.volume.target
-                    );
-                    self.refusals.push(refuse(reason, &help));
-                    continue;
+                self.refusals.extend(offer.not_shared(&text.value).map(told));
+                for planned in &offer.shared {
+                    if !targets.insert(planned.volume.target.clone()) {
+                        continue;
+                    }
+                    taken += 1;
+                    if taken > compose::MOST_ENTRIES {
+                        let reason = "services take too many volumes from each other";
+                        let problem = Problem::refused("too-large", reason, "is it the right file?");
+                        return self.refusals.push(problem.at(&text.place));
+                    }
+                    let mut planned = planned.clone();
+                    let read_only = text.value.ends_with(":ro");
+                    planned.service = taker.clone();
+                    planned.place = text.place.clone();
+                    planned.volume.read_only |= read_only;
+                    planned.declaration.read_only |= read_only;
+                    self.volumes.push(planned);
                 }
-                planned.service = name.clone();
-                planned.place = text.place.clone();
-                planned.volume.read_only |= mode == "ro";
-                planned.declaration.read_only |= mode == "ro";
-                self.volumes.push(planned);
-            }
-            if compose.services.iter().any(|found| found.name == other && !found.volumes_from.is_empty()) {
-                let reason = format!("`{other}` takes its volumes from another service itself");
-                self.refusals.push(refuse(reason, "name the volumes in `volumes`"));
             }
         }
     }
+}
+
+/// What a service has for those that take its volumes.
+#[derive(Default)]
+struct Offer {
+    /// Targets of volumes that nobody else can mount.
+    own: Vec<String>,
+    /// Those that others can.
+    shared: Vec<Planned>,
+}
+
+impl Offer {
+    /// What can't be taken of a service.
+    fn not_shared(&self, from: &str) -> Option<Problem> {
+        let first = self.own.first()?;
+        let name = from.split(':').next().unwrap_or_default();
+        let what = match self.own.len() {
+            1 => format!("the volume at `{first}` is"),
+            count => format!("{count} volumes, that at `{first}` among them, are"),
+        };
+        let reason = format!("{what} the service `{name}`'s own, and can't be mounted by another one");
+        let help =
+            format!("declare a volume in the top-level `volumes`, and write `NAME:{first}` in both services");
+        Some(Problem::refused("volumes-from", reason, help))
+    }
+}
+
+/// Why nothing can be had by an entry of `volumes_from`.
+fn why_not_taken(text: &Text, second_hand: &HashSet<&str>) -> Option<Problem> {
+    let refused = |reason: String, help: &str| Some(Problem::refused("volumes-from", reason, help));
+    let (name, mode) = text.value.split_once(':').unwrap_or((&text.value, ""));
+    if other_service(&text.value).is_none() {
+        let reason = format!("`{}` is a container outside of the compose file", text.value);
+        return refused(reason, "name the volumes in `volumes`");
+    }
+    if !["", "ro", "rw"].contains(&mode) {
+        return refused(
+            format!("`{mode}` in `{}` is neither `ro` nor `rw`", text.value),
+            "write `ro` or `rw`",
+        );
+    }
+    let reason = || format!("`{name}` takes its volumes from another service itself");
+    second_hand
+        .contains(name)
+        .then(reason)
+        .and_then(|reason| refused(reason, "name the volumes in `volumes`"))
 }
 
 /// What a service says about all its entries, said by each.

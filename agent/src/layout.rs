@@ -7,6 +7,7 @@ use crate::{
     names::{App, Rack, ServiceName, VolumeName},
 };
 use serde::Serialize;
+use std::collections::HashMap;
 
 /// Longest component of a path, in bytes (limits.h, NAME_MAX).
 const NAME_MAX: usize = 255;
@@ -112,13 +113,14 @@ impl Place<'_> {
 /// Source: Convox, "Volumes"; Compose specification, `volumes` short syntax.
 pub fn layout(place: Place<'_>, app: &App, service: &ServiceName, declarations: &[Declaration]) -> Layout {
     let mut layout = Layout::default();
+    // Which volume has a target.
+    let mut targets: HashMap<String, usize> = HashMap::new();
     for (index, declaration) in declarations.iter().enumerate() {
         match volume(place, app, service, declaration) {
             Err(finding) => layout.refusals.push((index, *finding)),
             Ok(volume) => {
-                if let Some((_, first)) =
-                    layout.volumes.iter().find(|(_, first)| first.target == volume.target)
-                {
+                if let Some(first) = targets.get(&volume.target) {
+                    let first = &layout.volumes[*first].1;
                     let reason = format!(
                         "the container's path `{}` is taken by `{}`",
                         volume.target, first.declaration
@@ -139,6 +141,7 @@ pub fn layout(place: Place<'_>, app: &App, service: &ServiceName, declarations: 
                         finding("ignored-option", declaration, reason, format!("remove `{option}`"));
                     layout.warnings.push((index, warning));
                 }
+                targets.insert(volume.target.clone(), layout.volumes.len());
                 layout.volumes.push((index, volume));
             }
         }
@@ -349,12 +352,15 @@ fn too_long(root: &str, relative: &str) -> Option<String> {
 /// replace it by a symlink, and Docker follows symlinks in bind sources. Where the outer mount shows the same data at the same
 /// place the inner one is folded into it; elsewhere it is refused.
 fn fold(layout: &mut Layout) {
-    let volumes: Vec<Volume> = layout.volumes.iter().map(|(_, volume)| volume.clone()).collect();
+    let mut by_source: HashMap<String, Volume> = HashMap::new();
+    for (_, volume) in layout.volumes.iter().filter(|(_, volume)| volume.relative.is_some()) {
+        by_source.entry(volume.source.clone()).or_insert_with(|| volume.clone());
+    }
     layout.volumes.retain_mut(|(index, inner)| {
-        let Some(outer) = volumes.iter().filter(|outer| encloses(outer, inner)).min_by_key(|outer| outer.source.len())
-        else {
-            return true;
-        };
+        // The outermost one: of the folders above, the first that is a volume's own.
+        let above = inner.source.match_indices('/').map(|(at, _)| &inner.source[..at]);
+        let outer = above.filter_map(|folder| by_source.get(folder)).next();
+        let Some(outer) = outer.filter(|_| inner.relative.is_some()) else { return true };
         let rest = inner.source.get(outer.source.len()..).unwrap_or_default();
         let same_place = inner.target == format!("{}{rest}", outer.target);
         if same_place && inner.read_only == outer.read_only {
@@ -375,13 +381,6 @@ fn fold(layout: &mut Layout) {
         false
     });
     layout.refusals.sort_by_key(|(index, _)| *index);
-}
-
-fn encloses(outer: &Volume, inner: &Volume) -> bool {
-    outer.relative.is_some()
-        && inner.relative.is_some()
-        && inner.source != outer.source
-        && is_within(&inner.source, &outer.source)
 }
 
 /// Whether `path` is `root` or below it; both cleaned.

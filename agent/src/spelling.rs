@@ -2,12 +2,20 @@
 
 /// More slips than this are another word.
 const MOST_SLIPS: usize = 2;
+/// Of so many known words the nearest is looked for, and for words of so many bytes: files are other people's, and may be large.
+const MOST_WORDS: usize = 50;
+/// See [`MOST_WORDS`].
+const LONGEST_WORD: usize = 64;
 
 /// The known word that is nearest to `word`, if it is near enough to be meant.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = |text: &str| text.to_lowercase().replace(['_', '-'], "");
     let slips = |known: &str| strsim::damerau_levenshtein(&letters(word), &letters(known));
-    let (slips, found) = known.into_iter().map(|known| (slips(known), known)).min()?;
+    if word.len() > LONGEST_WORD {
+        return None;
+    }
+    let known = known.into_iter().filter(|known| known.len() <= LONGEST_WORD).take(MOST_WORDS);
+    let (slips, found) = known.map(|known| (slips(known), known)).min()?;
     // In a short word two slips leave nothing of it.
     (slips <= MOST_SLIPS.min(word.chars().count() / 3).max(1) || found.starts_with(word)).then_some(found)
 }

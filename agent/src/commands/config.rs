@@ -14,7 +14,7 @@ use crate::{
 };
 use clap::Args;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Flags of `config`.
 #[derive(Debug, Args)]
@@ -101,14 +101,12 @@ fn top_level(volume: &TopLevelVolume) -> Value {
 fn model(compose: &Compose) -> Value {
     let services: BTreeMap<&str, Value> =
         compose.active().map(|found| (found.name.as_str(), service(found))).collect();
-    let is_used = |key: &str| {
-        let mut entries = compose.active().flat_map(|service| &service.entries);
-        entries.any(|entry| entry.declaration.named() == Some(key))
-    };
+    let entries = compose.active().flat_map(|service| &service.entries);
+    let used: HashSet<&str> = entries.filter_map(|entry| entry.declaration.named()).collect();
     let volumes: BTreeMap<&str, Value> = compose
         .volumes
         .iter()
-        .filter(|volume| is_used(&volume.key))
+        .filter(|volume| used.contains(volume.key.as_str()))
         .map(|volume| (volume.key.as_str(), top_level(volume)))
         .collect();
     // With every profile on: which services would run without a flag.

@@ -5,7 +5,7 @@ use crate::{
     spelling,
     yaml::{Node, Value, scalar},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Keys of an entry and of a top-level volume by the mapping that they stand in: for those that are nearly spelt so.
 const KNOWN: [(&str, &str); 20] = [
@@ -164,9 +164,10 @@ impl Block<'_> {
                 }
             }
             Value::List(items) => {
-                for (index, item) in items.iter().enumerate() {
+                let mut seen = HashSet::new();
+                for item in items {
                     match item.as_text() {
-                        Some(text) if items[..index].contains(item) => {
+                        Some(text) if !seen.insert(text) => {
                             self.wrong(item, format!("`{text}` is in `{path}` twice"), "keep one of them");
                         }
                         Some(text) => {

@@ -1,31 +1,28 @@
 //! What must hold once everything is merged: for services that are active, as in Docker Compose.
 
-use super::{Compose, Service};
+use super::{Compose, Service, layer::Text};
 use crate::{path, problem::Problem, spelling, yaml::Place};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Everything that is wrong between the parts of a project.
 pub fn check(compose: &Compose, is_legacy: bool) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let declared: BTreeSet<&str> = compose.volumes.iter().map(|volume| volume.key.as_str()).collect();
     for service in compose.active() {
         if !is_legacy {
-            problems.extend(undefined_volumes(compose, service));
+            problems.extend(undefined_volumes(&declared, service));
         }
         problems.extend(targets(service));
-        problems.extend(volumes_from(compose, service));
     }
+    problems.extend(volumes_from(compose));
     problems
 }
 
-fn undefined_volumes(compose: &Compose, service: &Service) -> Vec<Problem> {
+fn undefined_volumes(declared: &BTreeSet<&str>, service: &Service) -> Vec<Problem> {
     let undefined = service.entries.iter().filter_map(|entry| {
-        let name = entry.declaration.named()?;
-        if compose.volumes.iter().any(|volume| volume.key == name) {
-            return None;
-        }
+        let name = entry.declaration.named().filter(|name| !declared.contains(name))?;
         let reason = format!("the volume `{name}` is not declared");
-        let declared = compose.volumes.iter().map(|volume| volume.key.as_str());
-        let meant = spelling::did_you_mean(name, declared).map(|meant| format!("{meant} Else ")).unwrap_or_default();
+        let meant = spelling::did_you_mean(name, declared.iter().copied()).map(|meant| format!("{meant} Else ")).unwrap_or_default();
         let help = format!(
             "{meant}declare it: a top-level `volumes:` with the key `{name}:`; or write `./{name}` for a folder"
         );
@@ -60,50 +57,72 @@ fn targets(service: &Service) -> Vec<Problem> {
     problems
 }
 
-fn volumes_from(compose: &Compose, service: &Service) -> Vec<Problem> {
+fn volumes_from(compose: &Compose) -> Vec<Problem> {
+    let services: HashMap<&str, &Service> =
+        compose.services.iter().map(|service| (service.name.as_str(), service)).collect();
     let mut problems = Vec::new();
-    for text in &service.volumes_from {
-        let Some(name) = other_service(&text.value) else { continue };
-        let found = compose.services.iter().find(|other| other.name == name);
-        let problem = match found {
-            Some(other) if other.is_active && !leads_to(compose, other, &service.name) => continue,
-            Some(other) if other.is_active => {
-                let reason = format!("`{}` and `{name}` take their volumes from each other", service.name);
-                Problem::error("volumes-from-cycle", reason, "remove one of the two")
-            }
-            Some(_) => {
-                let reason = format!("the service `{name}` is not active: none of its profiles is");
-                Problem::error("undefined-service", reason, "activate its profile by --profile")
-            }
-            None => {
-                let reason = format!("there is no service `{name}` to take volumes from");
-                Problem::error("undefined-service", reason, "check the service's name")
-            }
-        };
-        problems.push(problem.at(&text.place).came_by(text.origin.as_ref()).service(&service.name));
+    for service in compose.active() {
+        for text in &service.volumes_from {
+            let Some(name) = other_service(&text.value) else { continue };
+            let problem = match services.get(name) {
+                Some(other) if other.is_active => continue,
+                Some(_) => {
+                    let reason = format!("the service `{name}` is not active: none of its profiles is");
+                    Problem::error("undefined-service", reason, "activate its profile by --profile")
+                }
+                None => {
+                    let reason = format!("there is no service `{name}` to take volumes from");
+                    Problem::error("undefined-service", reason, "check the service's name")
+                }
+            };
+            problems.push(problem.at(&text.place).came_by(text.origin.as_ref()).service(&service.name));
+        }
     }
+    problems.extend(cycle(compose, &services));
     problems
+}
+
+/// Services that take their volumes from each other in a circle: the first one found.
+fn cycle(compose: &Compose, services: &HashMap<&str, &Service>) -> Option<Problem> {
+    let mut done: HashSet<&str> = HashSet::new();
+    for start in compose.active() {
+        // The way from the start to where we are, each with what it has left to follow.
+        let mut way: Vec<(&Service, std::slice::Iter<'_, Text>)> = vec![(start, start.volumes_from.iter())];
+        let mut on_way: HashSet<&str> = HashSet::from([start.name.as_str()]);
+        while let Some((service, left)) = way.last_mut() {
+            let service = *service;
+            let Some(text) = left.next() else {
+                done.insert(&service.name);
+                on_way.remove(service.name.as_str());
+                way.pop();
+                continue;
+            };
+            let Some(other) = other_service(&text.value).and_then(|name| services.get(name)) else {
+                continue;
+            };
+            if on_way.contains(other.name.as_str()) {
+                let names = way.iter().map(|(service, _)| service.name.as_str());
+                let circle: Vec<&str> = names.skip_while(|name| *name != other.name).collect();
+                let reason = format!(
+                    "services take their volumes from each other: {} -> {}",
+                    circle.join(" -> "),
+                    other.name
+                );
+                let problem =
+                    Problem::error("volumes-from-cycle", reason, "remove one of the `volumes_from`");
+                return Some(problem.at(&text.place).came_by(text.origin.as_ref()).service(&service.name));
+            }
+            if !done.contains(other.name.as_str()) {
+                on_way.insert(&other.name);
+                way.push((other, other.volumes_from.iter()));
+            }
+        }
+    }
+    None
 }
 
 /// The service that an entry of `volumes_from` names; a container is none.
 pub fn other_service(entry: &str) -> Option<&str> {
     let name = entry.split(':').next().unwrap_or_default();
     (!entry.starts_with("container:")).then_some(name)
-}
-
-fn leads_to(compose: &Compose, from: &Service, to: &str) -> bool {
-    let mut seen: Vec<&str> = Vec::new();
-    let mut open = vec![from];
-    while let Some(service) = open.pop() {
-        if service.name == to {
-            return true;
-        }
-        if seen.contains(&service.name.as_str()) {
-            continue;
-        }
-        seen.push(&service.name);
-        let names = service.volumes_from.iter().filter_map(|text| other_service(&text.value));
-        open.extend(names.filter_map(|name| compose.services.iter().find(|other| other.name == name)));
-    }
-    false
 }

@@ -95,6 +95,9 @@ impl<'a> Reader<'a> {
         {
             self.at += "export".len();
             self.skip(is_space);
+            if self.rest().is_empty() {
+                return Err(self.wrong(self.at, "`export` without a name".to_owned(), "write `NAME=value`"));
+            }
         }
         let start = self.at;
         let rest = self.rest();
@@ -304,6 +307,7 @@ mod tests {
             ("A B=1\n", 1, "has a space in it"),
             ("A=1\nB=${C:?no}\n", 2, "is required: no"),
             ("A=${\n", 1, "not how a variable is written"),
+            ("export ", 1, "without a name"),
         ] {
             let error = read(text).unwrap_err();
             assert_eq!(error.place.line, line, "{text:?}");

@@ -3,6 +3,7 @@
 //! Relative paths of the other file belong to its own folder; its top-level volumes stay there.
 
 use super::{
+    MOST_ENTRIES,
     layer::{Key, Layer, ServiceLayer},
     loader::{self, FilePath, Loader, Scope},
     merge,
@@ -12,15 +13,26 @@ use std::{collections::HashMap, rc::Rc};
 
 /// Longest chain that is followed.
 const LONGEST: usize = 64;
-/// Most mounts that all services of a run inherit.
-const MOST_INHERITED: usize = 100_000;
 
 /// The services that `extends` may name.
 struct Bases {
     layer: Layer,
+    /// Where each service is in the layer.
+    places: HashMap<String, usize>,
     file: FilePath,
     /// The folder that files named here belong to.
     folder: String,
+}
+
+impl Bases {
+    fn new(layer: Layer, file: FilePath, folder: String) -> Rc<Self> {
+        let places = layer.services.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+        Rc::new(Self { layer, places, file, folder })
+    }
+
+    fn service(&self, name: &str) -> Option<&ServiceLayer> {
+        self.places.get(name).map(|at| &self.layer.services[*at].1)
+    }
 }
 
 /// What was asked for on the way to a service, and the files that were read for it.
@@ -36,7 +48,7 @@ impl Loader<'_> {
         if layer.services.iter().all(|(_, service)| service.extends.is_none()) {
             return;
         }
-        let bases = Rc::new(Bases { layer: layer.clone(), file: file.clone(), folder: scope.folder.clone() });
+        let bases = Bases::new(layer.clone(), file.clone(), scope.folder.clone());
         let mut trail = Trail::default();
         for (name, service) in &mut layer.services {
             if service.extends.is_some() {
@@ -56,7 +68,7 @@ impl Loader<'_> {
         name: &str,
         trail: &mut Trail,
     ) -> Option<ServiceLayer> {
-        let mut service = bases.layer.service(name)?.clone();
+        let mut service = bases.service(name)?.clone();
         let Some(extends) = service.extends.clone() else { return Some(service) };
         let mut refuse = |code, reason: String, help: &str| {
             self.problems.push(Problem::error(code, reason, help).at(&extends.place).service(name));
@@ -87,7 +99,7 @@ impl Loader<'_> {
                 }
             }
         }?;
-        if from.layer.service(&extends.service).is_none() {
+        if from.service(&extends.service).is_none() {
             let reason = format!("`{}` has no service `{}` to extend", from.file.name, extends.service);
             let names: Vec<&str> = from.layer.services.iter().map(|(name, _)| name.as_str()).collect();
             let meant = spelling::did_you_mean(&extends.service, names.iter().copied());
@@ -108,8 +120,8 @@ impl Loader<'_> {
         }
         if let Key::Is(mounts) = &base.volumes {
             self.inherited += mounts.len();
-            if self.inherited > MOST_INHERITED {
-                let reason = format!("services inherit more than {MOST_INHERITED} volumes");
+            if self.inherited > MOST_ENTRIES {
+                let reason = format!("services inherit more than {MOST_ENTRIES} volumes");
                 let problem = Problem::error("too-large", reason, "is it the right file?").at(&extends.place);
                 if !self.problems.iter().any(|found| found.code == problem.code) {
                     self.problems.push(problem);
@@ -158,6 +170,6 @@ impl Loader<'_> {
             return None;
         }
         merged.resets = resets;
-        Some(Rc::new(Bases { layer: merged, file, folder }))
+        Some(Bases::new(merged, file, folder))
     }
 }

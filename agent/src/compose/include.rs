@@ -4,11 +4,12 @@ use super::{
     env_file::EnvFile,
     layer::{Include, Layer, ServiceLayer},
     loader::{FilePath, Loader, Scope},
+    merge,
 };
 use crate::{
     path,
     problem::Problem,
-    yaml::{Node, Step, Value},
+    yaml::{Node, Place, Step, Value},
 };
 use std::rc::Rc;
 
@@ -67,41 +68,34 @@ impl Loader<'_> {
 
     /// Copies resources in; one that is there already must be the same.
     fn import(&mut self, layer: &mut Layer, imported: Layer, include: &Include) {
-        for (name, service) in imported.services {
-            match layer.services.iter().find(|(found, _)| *found == name) {
-                None => layer.services.push((name, service)),
-                Some((_, found)) if is_same(found, &service) => {}
-                Some((_, found)) => {
-                    let reason = format!("service `{name}` is here, and in what is included");
-                    let help = "rename one of them, or change the included one in an override file (`-f`)";
-                    let problem =
-                        Problem::error("include-conflict", reason, help).at(&found.place).service(&name);
-                    self.problems.push(
-                        problem.see(&service.place, "the included one").see(&include.place, "included here"),
-                    );
-                }
+        let mut conflicts: Vec<Problem> = Vec::new();
+        let mut conflict =
+            |reason: String, help: &str, here: &Place, there: &Place, service: Option<&str>| {
+                let mut problem = Problem::error("include-conflict", reason, help)
+                    .at(here)
+                    .see(there, "the included one")
+                    .see(&include.place, "included here");
+                problem.service = service.map(str::to_owned);
+                conflicts.push(problem);
+            };
+        merge::by_name(&mut layer.services, imported.services, |name, found, service| {
+            if !is_same(found, &service) {
+                let reason = format!("service `{name}` is here, and in what is included");
+                let help = "rename one of them, or change the included one in an override file (`-f`)";
+                conflict(reason, help, &found.place, &service.place, Some(name));
             }
-        }
-        for (name, volume) in imported.volumes {
-            match layer.volumes.iter().find(|(found, _)| *found == name) {
-                None => layer.volumes.push((name, volume)),
-                Some((_, found)) if *found == volume => {}
-                Some((_, found)) => {
-                    let reason =
-                        format!("the top-level volume `{name}` is here, and another one in what is included");
-                    let help = "keep one of them, or write both alike";
-                    let problem = Problem::error("include-conflict", reason, help).at(&found.place.0);
-                    self.problems.push(
-                        problem.see(&volume.place.0, "the included one").see(&include.place, "included here"),
-                    );
-                }
+        });
+        merge::by_name(&mut layer.volumes, imported.volumes, |name, found, volume| {
+            if *found != volume {
+                let reason =
+                    format!("the top-level volume `{name}` is here, and another one in what is included");
+                let help = "keep one of them, or write both alike";
+                conflict(reason, help, &found.place.0, &volume.place.0, None);
             }
-        }
-        for (key, value) in imported.others {
-            if !layer.others.iter().any(|(found, _)| *found == key) {
-                layer.others.push((key, value));
-            }
-        }
+        });
+        // What is said twice about anything else is none of this reader's business.
+        merge::by_name(&mut layer.others, imported.others, |_, _, _| {});
+        self.problems.extend(conflicts);
     }
 }
 

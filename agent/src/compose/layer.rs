@@ -295,10 +295,3 @@ pub struct Layer {
     /// Whether the services stand at the top level, as in files of Docker Compose's first format.
     pub is_legacy: bool,
 }
-
-impl Layer {
-    /// A service.
-    pub fn service(&self, name: &str) -> Option<&ServiceLayer> {
-        self.services.iter().find(|(found, _)| found == name).map(|(_, service)| service)
-    }
-}

@@ -1,6 +1,7 @@
 //! From files to one layer: each document read, its `extends` and `include` followed, and laid over those before.
 
 use super::{
+    MOST_ENTRIES,
     document::{self, Folders},
     env_file::EnvFile,
     files::{FileError, Files},
@@ -56,6 +57,7 @@ pub struct Loader<'a> {
     pub(super) inherited: usize,
     documents: BTreeMap<String, Rc<Yaml>>,
     reads: usize,
+    entries: usize,
 }
 
 impl<'a> Loader<'a> {
@@ -72,6 +74,7 @@ impl<'a> Loader<'a> {
             inherited: 0,
             documents: BTreeMap::new(),
             reads: 0,
+            entries: 0,
         }
     }
 
@@ -176,10 +179,30 @@ impl<'a> Loader<'a> {
         let mut resets = Vec::new();
         document::take_resets(&mut root, &mut Vec::new(), &mut resets);
         document::interpolate_all(&mut root, &scope.variables, &mut self.unset, &mut self.problems);
+        if self.has_too_many(&root) {
+            return Layer::default();
+        }
         let folders = Folders { folder: folder.to_owned(), home: self.home.clone() };
         let mut layer = document::read(&root, &folders, &mut self.problems);
         layer.resets = resets;
         layer
+    }
+
+    /// Whether there are more entries than anyone writes: told once, before they fill the memory.
+    fn has_too_many(&mut self, root: &yaml::Node) -> bool {
+        let services = root.get("services").and_then(yaml::Node::as_mapping).unwrap_or_default();
+        let lists = services.iter().filter_map(|(_, service)| service.get("volumes"));
+        let entries = lists.map(|list| match &list.value {
+            yaml::Value::List(items) => items.len(),
+            _ => 0,
+        });
+        let before = self.entries;
+        self.entries += entries.sum::<usize>();
+        if self.entries > MOST_ENTRIES && before <= MOST_ENTRIES {
+            let reason = format!("the services have more than {MOST_ENTRIES} volumes");
+            self.problems.push(Problem::error("too-large", reason, "is it the right file?").at(&root.place));
+        }
+        self.entries > MOST_ENTRIES
     }
 
     /// What was read, and what is wrong with it.

@@ -11,7 +11,7 @@ use crate::{
     problem::Problem,
     yaml::{Node, Value},
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Keys of a service that merge in ways of their own, which never fail. What they come to is not this reader's business.
 const OWN_WAYS: [&str; 20] = [
@@ -45,12 +45,7 @@ pub fn layer(base: &mut Layer, over: Layer, problems: &mut Vec<Problem>) {
     base.name = over.name.or(base.name.take());
     base.is_legacy |= over.is_legacy;
     base.says_nothing &= over.says_nothing;
-    for (name, over) in over.services {
-        match base.services.iter_mut().find(|(found, _)| *found == name) {
-            Some((_, base)) => service(base, over),
-            None => base.services.push((name, over)),
-        }
-    }
+    by_name(&mut base.services, over.services, |_, base, over| service(base, over));
     match (&base.volumes_key, over.volumes_key) {
         (Key::Absent, Key::Null(place)) => {
             let reason = "the top-level `volumes` has nothing in it";
@@ -60,12 +55,7 @@ pub fn layer(base: &mut Layer, over: Layer, problems: &mut Vec<Problem>) {
         (_, Key::Is(())) => base.volumes_key = Key::Is(()),
         (_, Key::Absent | Key::Null(_)) => {}
     }
-    for (name, over) in over.volumes {
-        match base.volumes.iter_mut().find(|(found, _)| *found == name) {
-            Some((_, base)) => volume(base, over, &name, problems),
-            None => base.volumes.push((name, over)),
-        }
-    }
+    by_name(&mut base.volumes, over.volumes, |name, base, over| volume(base, over, name, problems));
     for (name, volume) in &mut base.volumes {
         problems.extend(top_level_volume::take_external_name(name, volume));
     }
@@ -99,19 +89,29 @@ pub fn layer(base: &mut Layer, over: Layer, problems: &mut Vec<Problem>) {
             );
         }
     }
-    let mut others = Vec::new();
-    for (key, over) in over.others {
-        match base.others.iter_mut().find(|(found, _)| *found == key) {
-            Some((_, base)) => node(base, over, &key, &mut others),
-            None => base.others.push((key, over)),
+    by_name(&mut base.others, over.others, |key, base, over| node(base, over, key, problems));
+}
+
+/// Lays named things over those of the same name; new ones come last.
+pub fn by_name<T>(
+    base: &mut Vec<(String, T)>,
+    over: Vec<(String, T)>,
+    mut both: impl FnMut(&str, &mut T, T),
+) {
+    let places: HashMap<String, usize> =
+        base.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+    for (name, over) in over {
+        match places.get(&name) {
+            Some(at) => both(&name, &mut base[*at].1, over),
+            None => base.push((name, over)),
         }
     }
-    problems.append(&mut others);
 }
 
 /// Texts that were there before.
 fn twice(texts: &[Text]) -> impl Iterator<Item = &Text> {
-    texts.iter().enumerate().filter(|(index, text)| texts[..*index].contains(text)).map(|(_, text)| text)
+    let mut seen = HashSet::new();
+    texts.iter().filter(move |text| !seen.insert(text.value.as_str()))
 }
 
 fn null<T>(key: &Key<T>) -> Option<&crate::yaml::Place> {

@@ -13,6 +13,7 @@ use crate::{
     problem::Problem,
     yaml::{Node, Place, Value, Written},
 };
+use std::collections::HashMap;
 
 /// Reads a service. What is wrong in it is kept with it.
 pub fn read(name: &str, key: &Node, value: &Node, folders: &Folders) -> ServiceLayer {
@@ -131,24 +132,33 @@ fn extends(service: &mut ServiceLayer, value: &Node, problems: &mut Vec<Problem>
     }
 }
 
+/// Of two entries with one target the last one is left, in the place of the first one, and says so.
 fn mounts(items: &[Node], folders: &Folders, problems: &mut Vec<Problem>) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
+    let mut targets: HashMap<String, usize> = HashMap::new();
     for (index, item) in (1..).zip(items) {
         let Some(mut mount) = mount(index, item, folders, problems) else { continue };
         let target = path::clean(&mount.declaration.target);
-        if let Some(first) = mounts.iter().find(|first| path::clean(&first.declaration.target) == target) {
-            let reason = format!(
-                "the container's path `{target}` is taken by entry {}, `{}`",
-                first.index, first.declaration.text
-            );
-            let problem = Problem::refused("duplicate-target", reason, "keep one of the two")
-                .why("Docker Compose keeps the last one, and drops the others without a word")
-                .see(&first.place, "the first one");
-            mount.refuse(problem);
+        let Some(first) = targets.get(&target).copied() else {
+            targets.insert(target, mounts.len());
+            mounts.push(mount);
+            continue;
+        };
+        let found = &mut mounts[first];
+        let reason = format!(
+            "the container's path `{target}` is taken by entry {}, `{}`",
+            found.index, found.declaration.text
+        );
+        let problem = Problem::refused("duplicate-target", reason, "keep one of the two")
+            .why("Docker Compose keeps the last one, and drops the others without a word")
+            .see(&found.place, "the first one");
+        mount.refuse(problem);
+        if found.key == mount.key {
+            *found = mount;
+        } else {
+            mounts.push(mount);
         }
-        mounts.push(mount);
     }
-    super::merge::keep_last_by(&mut mounts, |mount| mount.key.clone());
     mounts
 }
 

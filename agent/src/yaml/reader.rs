@@ -21,10 +21,10 @@ pub fn read(file: &Arc<str>, text: &str) -> Yaml {
         }
     };
     match events {
-        Ok(events) => build(file, text, events, &Shifts::new(), &mut yaml),
+        Ok(events) => build(file, text, text, events, &Shifts::new(), &mut yaml),
         Err(Stop::Syntax(error)) => match repair::repaired(text, &error) {
             Ok((repaired, shifts)) => match self::events(&repaired) {
-                Ok(events) => build(file, text, events, &shifts, &mut yaml),
+                Ok(events) => build(file, text, &repaired, events, &shifts, &mut yaml),
                 Err(stop) => yaml.errors.push(stop.error(file, text, &shifts)),
             },
             Err((error, shifts)) => yaml.errors.push(Stop::Syntax(error).error(file, text, &shifts)),
@@ -37,11 +37,19 @@ pub fn read(file: &Arc<str>, text: &str) -> Yaml {
 /// How far to the right lines were moved, by line.
 pub(super) type Shifts = HashMap<usize, usize>;
 
-fn build(file: &Arc<str>, text: &str, events: Vec<(Event<'_>, Span)>, shifts: &Shifts, yaml: &mut Yaml) {
+fn build(
+    file: &Arc<str>,
+    text: &str,
+    parsed: &str,
+    events: Vec<(Event<'_>, Span)>,
+    shifts: &Shifts,
+    yaml: &mut Yaml,
+) {
     let mut builder = Builder {
         file,
         lines: text.split('\n').collect(),
         shifts,
+        names: alias_names(parsed, &events),
         anchors: anchors(&events),
         events,
         open: Vec::new(),
@@ -121,6 +129,25 @@ fn anchors(events: &[(Event<'_>, Span)]) -> HashMap<usize, usize> {
     anchored.collect()
 }
 
+/// The parser numbers anchors; their names are in the text only. One pass over it, for lines may be long.
+fn alias_names(text: &str, events: &[(Event<'_>, Span)]) -> HashMap<usize, String> {
+    let mut names = HashMap::new();
+    let mut characters = text.char_indices();
+    let mut passed = 0;
+    for (at, (event, span)) in events.iter().enumerate() {
+        let start = span.start.index();
+        if !matches!(event, Event::Alias(_)) || start < passed {
+            continue;
+        }
+        let Some((byte, _)) = characters.nth(start - passed) else { continue };
+        passed = start + 1;
+        let name =
+            text[byte..].trim_start_matches('*').split(|c: char| c.is_whitespace() || ",]}:".contains(c));
+        names.insert(at, name.take(1).collect());
+    }
+    names
+}
+
 fn place(file: &Arc<str>, span: Span, length: usize, shifts: &Shifts) -> Place {
     let line = span.start.line().max(1);
     let column = span.start.col().saturating_sub(shifts.get(&line).copied().unwrap_or_default()) + 1;
@@ -145,6 +172,8 @@ struct Builder<'a> {
     lines: Vec<&'a str>,
     shifts: &'a Shifts,
     events: Vec<(Event<'a>, Span)>,
+    /// What each alias is called, by its place in the events.
+    names: HashMap<usize, String>,
     /// Where in the events each anchor's node begins.
     anchors: HashMap<usize, usize>,
     /// Anchors whose node is being built.
@@ -201,7 +230,7 @@ impl Builder<'_> {
                 self.mapping(here, tag.as_deref(), pairs)
             }
             Event::Alias(anchor) => {
-                let name = self.alias_name(&here);
+                let name = self.names.get(&(*at - 1)).cloned().unwrap_or_default();
                 let Some(mut start) =
                     self.anchors.get(&anchor).copied().filter(|_| !self.open.contains(&anchor))
                 else {
@@ -284,6 +313,10 @@ impl Builder<'_> {
         if item.origin.is_some() {
             return;
         }
+        // Further right than anything is nested no dash of a block begins.
+        if item.place.column > 4 * DEEPEST {
+            return;
+        }
         let line = self.lines.get(item.place.line - 1).copied().unwrap_or_default();
         let before: String = line.chars().take(item.place.column - 1).collect();
         let gap = before.trim_end_matches([' ', '\t']);
@@ -300,12 +333,6 @@ impl Builder<'_> {
         }
         let line = self.lines.get(span.start.line().saturating_sub(1)).copied().unwrap_or_default();
         line.trim_end().chars().count().saturating_sub(span.start.col())
-    }
-
-    fn alias_name(&self, here: &Place) -> String {
-        let line = self.lines.get(here.line - 1).copied().unwrap_or_default();
-        let name = line.chars().skip(here.column - 1).skip_while(|c| *c == '*');
-        name.take_while(|c| !c.is_whitespace() && !matches!(c, ',' | ']' | '}' | ':')).collect()
     }
 }
 
