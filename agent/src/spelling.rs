@@ -3,7 +3,7 @@
 /// More slips than this are another word.
 const MOST_SLIPS: usize = 2;
 /// Of so many known words the nearest is looked for, and for words of so many bytes: files are other people's, and may be large.
-const MOST_WORDS: usize = 50;
+const MOST_WORDS: usize = 128;
 /// See [`MOST_WORDS`].
 const LONGEST_WORD: usize = 64;
 
