@@ -169,6 +169,15 @@ impl Loader<'_> {
         if !yaml.errors.is_empty() {
             return None;
         }
+        // What can't be merged is wrong whichever service is wanted; all else only if it is that one's.
+        for (name, service) in &mut merged.services {
+            let (merging, own) = std::mem::take(&mut service.problems)
+                .into_iter()
+                .partition(|problem| problem.code == "cannot-override");
+            service.problems = own;
+            let merging: Vec<Problem> = merging;
+            self.problems.extend(merging.into_iter().map(|problem| problem.service(name)));
+        }
         merged.resets = resets;
         Some(Bases::new(merged, file, folder))
     }

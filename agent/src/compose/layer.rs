@@ -131,6 +131,8 @@ pub struct Extends {
     pub service: String,
     /// The file, where it is another one.
     pub file: Option<Text>,
+    /// Whether it is written as a mapping, which a mere name can't override.
+    pub is_mapping: bool,
     /// Where it is asked for.
     pub place: Place,
 }

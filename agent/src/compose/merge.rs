@@ -4,7 +4,7 @@
 //! place of the earlier. Source: compose-go, `override/merge.go`, `override/uncity.go`; measured.
 
 use super::{
-    layer::{Key, Layer, Mount, ServiceLayer, Text, VolumeLayer},
+    layer::{Extends, Key, Layer, Mount, ServiceLayer, Text, VolumeLayer},
     top_level_volume,
 };
 use crate::{
@@ -130,7 +130,7 @@ pub fn service(base: &mut ServiceLayer, over: ServiceLayer) {
         *base = over;
         return;
     }
-    base.extends = over.extends;
+    extends(base, over.extends);
     base.volumes.overlay(over.volumes, append);
     base.tmpfs.overlay(over.tmpfs, append_texts);
     base.profiles.overlay(over.profiles, append_texts);
@@ -147,6 +147,27 @@ pub fn service(base: &mut ServiceLayer, over: ServiceLayer) {
             }
             Some((_, found)) => node(found, over, &key, &mut base.problems),
             None => base.others.push((key, over)),
+        }
+    }
+}
+
+/// What an earlier document extends is extended still, where a later one doesn't say otherwise: an extended file's services are
+/// merged before they are followed.
+fn extends(base: &mut ServiceLayer, over: Option<Extends>) {
+    match (base.extends.as_mut(), over) {
+        (_, None) => {}
+        (None, over) => base.extends = over,
+        (Some(base), Some(over)) if over.is_mapping => {
+            base.service = over.service;
+            base.file = over.file.or(base.file.take());
+            base.place = over.place;
+        }
+        (Some(earlier), Some(over)) => {
+            let reason = "`extends` is a name here, and was followed as a mapping before";
+            let help = "write `extends: {service: NAME}`, or keep one of the two";
+            let problem = Problem::error("cannot-override", reason, help).at(&over.place);
+            let problem = problem.see(&earlier.place, "this is overridden");
+            base.problems.push(problem);
         }
     }
 }
@@ -273,6 +294,7 @@ pub fn reset(layer: &mut Layer, path: &[String]) {
 /// The same for a service, by the path below it.
 pub fn reset_service(service: &mut ServiceLayer, path: &[&str]) {
     match path {
+        ["extends"] => service.extends = None,
         ["volumes"] => service.volumes = Key::Absent,
         ["tmpfs"] => service.tmpfs = Key::Absent,
         ["volumes_from"] => service.volumes_from = Key::Absent,

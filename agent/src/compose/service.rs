@@ -123,10 +123,13 @@ fn extends(service: &mut ServiceLayer, value: &Node, problems: &mut Vec<Problem>
                 },
                 _ => None,
             };
-            service.extends = Some(Extends { service: name.to_owned(), file, place });
+            service.extends = Some(Extends { service: name.to_owned(), file, is_mapping: true, place });
         }
         _ => match value.as_text() {
-            Some(name) => service.extends = Some(Extends { service: name.to_owned(), file: None, place }),
+            Some(name) => {
+                service.extends =
+                    Some(Extends { service: name.to_owned(), file: None, is_mapping: false, place })
+            }
             None => wrong(value, format!("`extends` is {}, not a service", value.kind())),
         },
     }

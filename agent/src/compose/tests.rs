@@ -437,6 +437,20 @@ fn extended_files_have_their_own_folders() {
 }
 
 #[test]
+fn a_later_document_keeps_what_an_earlier_one_extends() {
+    let run = |later: &str| {
+        let base = format!(
+            "services:\n  a: {{extends: {{service: b}}, volumes: [/a]}}\n  b: {{image: x, volumes: [/b]}}\n  c: {{image: x, volumes: [/c]}}\n---\nservices: {{a: {{{later}}}}}\n"
+        );
+        Run::of("services: {web: {extends: {file: base.yml, service: a}}}\n").file("base.yml", &base)
+    };
+    assert_eq!(run("volumes: [/later]").mounts()["web"], json!(["/b", "/a", "/later"]));
+    assert_eq!(run("extends: {service: c}").mounts()["web"], json!(["/c", "/a"]));
+    assert_eq!(run("extends: !reset {}").mounts()["web"], json!(["/a"]));
+    assert_eq!(run("extends: c").codes(), ["cannot-override"]);
+}
+
+#[test]
 fn extends_that_lead_nowhere_are_refused() {
     for (text, code) in [
         ("services: {a: {extends: b}, b: {extends: a}}\n", "extends-cycle"),
