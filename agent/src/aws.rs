@@ -3,6 +3,7 @@
 //! Endpoints come from aws-config's usual settings (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_ECS`, ...), credentials from its
 //! default chain (on an instance: the instance profile).
 
+use crate::diagnostics::in_one_line;
 use aws_config::{BehaviorVersion, Region, SdkConfig, timeout::TimeoutConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::{http::SharedHttpClient, orchestrator::HttpResponse, result::SdkError};
@@ -117,7 +118,7 @@ impl AwsError {
         call: &'static str,
         error: &SdkError<E, HttpResponse>,
     ) -> Self {
-        let cause = causes(error);
+        let cause = in_one_line(error);
         match error {
             // The chain of credential providers ends before anything is sent.
             SdkError::DispatchFailure(failure)
@@ -139,18 +140,4 @@ impl AwsError {
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Denied { .. })
     }
-}
-
-/// An error with its causes, in one line, each said once.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.ends_with(&words) {
-            text = format!("{text}: {words}");
-        }
-        next = cause.source();
-    }
-    text
 }

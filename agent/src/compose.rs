@@ -30,7 +30,7 @@ use crate::{
     yaml::{Origin, Place},
 };
 use files::Files;
-use layer::{Key, Layer, Mount, ServiceLayer, Text};
+use layer::{Key, Layer, ServiceLayer, Text};
 use loader::{Loader, Scope};
 use selection::{Request, Selection};
 use std::{
@@ -99,6 +99,8 @@ pub struct Entry {
     pub origin: Option<Arc<Origin>>,
     /// Which entry of its list, from 1.
     pub index: usize,
+    /// Whether it stands there in the short form.
+    pub is_short: bool,
     /// The entry with its variables replaced, where that changed it.
     pub resolved: Option<String>,
     /// Variables of it that an env file sets, and where.
@@ -233,7 +235,7 @@ fn finish(layer: Layer, selection: Selection, loader: &mut Loader<'_>) -> Compos
             place,
             profiles,
             user: user.value().map(|user| user.value.clone()),
-            entries: list(volumes).into_iter().map(Entry::from).collect(),
+            entries: list(volumes).into_iter().map(|mount| mount.entry).collect(),
             tmpfs: list(tmpfs),
             volumes_from: list(volumes_from),
             extension: extension.value().map(crate::yaml::Node::as_json),
@@ -265,13 +267,6 @@ fn list<T>(key: Key<Vec<T>>) -> Vec<T> {
     match key {
         Key::Is(list) => list,
         Key::Absent | Key::Null(_) => Vec::new(),
-    }
-}
-
-impl From<Mount> for Entry {
-    fn from(mount: Mount) -> Self {
-        let Mount { declaration, place, origin, index, resolved, set_by, refusals, .. } = mount;
-        Self { declaration, place, origin, index, resolved, set_by, refusals }
     }
 }
 

@@ -86,8 +86,12 @@ impl Decision {
             sound.iter().map(|entry| with_extension(entry, service)).collect();
         let laid_out = layout::layout(place, app, &name, &declarations);
         let told = |index: usize, severity, finding: Finding| {
-            let Finding { code, reason, help, .. } = finding;
-            sound[index].problem(Problem::of(severity, code, reason, help)).service(&service.name)
+            let Finding { code, reason, why, help, fix, .. } = finding;
+            let entry = sound[index];
+            let mut problem = entry.problem(Problem::of(severity, code, reason, help)).service(&service.name);
+            problem.why = why.map(str::to_owned);
+            // What stands in the file is not what was looked at where variables changed it, or where it is a mapping.
+            problem.fix(fix.filter(|_| entry.resolved.is_none() && entry.is_short))
         };
         for (index, volume) in laid_out.volumes {
             let entry = sound[index];
@@ -251,7 +255,8 @@ fn not_on_a_share(top: &TopLevelVolume) -> Option<Problem> {
             top.key
         );
         let help = "remove `external` for a new, empty volume on the share, and copy the data into it";
-        return Some(Problem::refused("external-volume", reason, help));
+        let why = "its data is elsewhere: the container would find an empty folder";
+        return Some(Problem::refused("external-volume", reason, help).why(why));
     }
     let special = match top.driver.as_deref().filter(|driver| *driver != "local") {
         Some(driver) => format!("driver `{driver}`"),
@@ -260,7 +265,8 @@ fn not_on_a_share(top: &TopLevelVolume) -> Option<Problem> {
     };
     let reason = format!("volume `{}` has {special}, which a folder on the share can't honour", top.key);
     let help = "remove it to have the volume on the share; where the data must stay where the driver keeps it, mount that in the task definition yourself";
-    Some(Problem::refused("volume-driver", reason, help))
+    let why = "the container would find an empty folder instead of what the driver keeps";
+    Some(Problem::refused("volume-driver", reason, help).why(why))
 }
 
 fn renamed(top: &TopLevelVolume) -> Option<Problem> {

@@ -33,6 +33,8 @@ pub struct Failure {
     pub exit: Exit,
     /// What happened and where; its [`Error::source`] chain is printed below it, each cause once.
     pub error: Box<dyn Error + Send + Sync>,
+    /// The diagnostic's code, where it has one.
+    pub code: Option<&'static str>,
     /// One sentence that says what to do next.
     pub help: Option<String>,
 }
@@ -40,23 +42,19 @@ pub struct Failure {
 impl Failure {
     /// A refusal: nothing was changed.
     pub fn refused(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit: Exit::Refused, error: error.into(), help: None }
+        Self { exit: Exit::Refused, error: error.into(), code: None, help: None }
     }
 
     /// A wrong configuration.
     pub fn config(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit: Exit::Config, error: error.into(), help: None }
+        Self { exit: Exit::Config, error: error.into(), code: None, help: None }
     }
 
-    /// What happened, with its causes, in one line.
-    pub fn reason(&self) -> String {
-        let mut text = self.error.to_string();
-        let mut cause = self.error.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
+    /// The same failure with a code.
+    #[must_use]
+    pub fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
     }
 
     /// The same failure with advice.
@@ -69,7 +67,10 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.error)?;
+        match self.code {
+            Some(code) => write!(f, "error[{code}]: {}", self.error)?,
+            None => write!(f, "error: {}", self.error)?,
+        }
         let mut cause = self.error.source();
         while let Some(error) = cause {
             write!(f, "\n  caused by: {error}")?;
@@ -80,4 +81,18 @@ impl fmt::Display for Failure {
         }
         Ok(())
     }
+}
+
+/// An error with its causes, in one line, each said once.
+pub fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = cause.source();
+    }
+    text
 }

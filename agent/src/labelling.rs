@@ -42,6 +42,11 @@ impl Labelling {
             .collect();
         Self { services, asked_for: containers, known }
     }
+
+    /// Whether a container's declarations are the compose file's.
+    pub fn is_of(&self, container: &str) -> bool {
+        self.services.iter().any(|(_, of, _)| of == container)
+    }
 }
 
 /// Why nothing was written.

@@ -74,7 +74,7 @@ pub enum LabelError {
         reason: String,
     },
     /// An entry that can't be taken apart.
-    #[error("label `{VOLUMES}` of container `{container}`: entry {index}: {source}")]
+    #[error("label `{VOLUMES}` of container `{container}`: entry {index}")]
     Declaration {
         /// The container.
         container: String,
@@ -229,7 +229,7 @@ mod tests {
             (json!({ VOLUMES: "[]" }), "container `web` has the label `convox.volumes` but not `convox.app`"),
             (
                 json!({ APP: "a", VOLUMES: "1" }),
-                "label `convox.volumes` of container `web` is not a JSON array of volumes",
+                "label `convox.volumes` of container `web` is not a JSON array of volumes: invalid type: integer `1`, expected a sequence at line 1 column 1",
             ),
             (
                 json!({ APP: "a", VOLUMES: "[\"/a\", {}]" }),
@@ -239,13 +239,17 @@ mod tests {
                 json!({ APP: "a", VOLUMES: "[\"/a:/b:RO\"]" }),
                 "label `convox.volumes` of container `web`: entry 1: `RO` in `/a:/b:RO` is not an option of a volume",
             ),
-            (json!({ APP: "a/b", VOLUMES: "[]" }), "label `convox.app` of container `web`"),
+            (
+                json!({ APP: "a/b", VOLUMES: "[]" }),
+                "label `convox.app` of container `web`: app `a/b` has `/` in it; letters, digits, `_` and `-` are allowed, and a letter or digit comes first",
+            ),
             (
                 json!({ APP: "a", VOLUMES: "[]", AGENT: "no" }),
                 "label `convox.volumes.agent` of container `web` is `no`; only `off` is known",
             ),
         ] {
-            assert_eq!(read(&with(labels)).unwrap_err().to_string(), message);
+            let error = read(&with(labels)).unwrap_err();
+            assert_eq!(crate::diagnostics::in_one_line(&error), message);
         }
     }
 }

@@ -60,8 +60,24 @@ pub struct Finding {
     pub declaration: String,
     /// What is wrong, in the user's words.
     pub reason: String,
+    /// Why it matters for data.
+    pub why: Option<&'static str>,
     /// How to write it instead.
     pub help: String,
+    /// The entry as it could be, where that can be told.
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    fn why(mut self, why: &'static str) -> Self {
+        self.why = Some(why);
+        self
+    }
+
+    fn fix(mut self, fix: Option<String>) -> Self {
+        self.fix = fix;
+        self
+    }
 }
 
 /// What became of a service's declarations.
@@ -126,20 +142,24 @@ pub fn layout(place: Place<'_>, app: &App, service: &ServiceName, declarations: 
                         volume.target, first.declaration
                     );
                     let help = "keep one of the two".to_owned();
-                    layout.refusals.push((index, finding("duplicate-target", declaration, reason, help)));
+                    let refusal = finding("duplicate-target", declaration, reason, help);
+                    let why = "Docker Compose keeps the last one, and drops the others without a word";
+                    layout.refusals.push((index, refusal.why(why)));
                     continue;
                 }
                 if matches!(place, Place::Deployed { .. })
                     && volume.relative.is_some()
                     && let Some((code, reason, help)) = meant_as_the_machines(&volume, declaration)
                 {
-                    layout.warnings.push((index, finding(code, declaration, reason, help)));
+                    let why = "what looks for it finds an empty folder, and may not start";
+                    layout.warnings.push((index, finding(code, declaration, reason, help).why(why)));
                 }
                 for option in declaration.without_meaning() {
                     let reason = format!("the option `{option}` has no meaning here, and is left out");
                     let warning =
                         finding("ignored-option", declaration, reason, format!("remove `{option}`"));
-                    layout.warnings.push((index, warning));
+                    let why = "nothing is lost: it is about the machine that Docker Compose runs on";
+                    layout.warnings.push((index, warning.why(why).fix(without_option(declaration, option))));
                 }
                 targets.insert(volume.target.clone(), layout.volumes.len());
                 layout.volumes.push((index, volume));
@@ -151,7 +171,7 @@ pub fn layout(place: Place<'_>, app: &App, service: &ServiceName, declarations: 
 }
 
 fn finding(code: &'static str, declaration: &Declaration, reason: String, help: String) -> Finding {
-    Finding { code, declaration: declaration.text.clone(), reason, help }
+    Finding { code, declaration: declaration.text.clone(), reason, why: None, help, fix: None }
 }
 
 fn volume(
@@ -172,14 +192,16 @@ fn volume(
     if let Some(root) = in_the_way {
         let reason =
             format!("`{target}` is the kernel's: a volume below `{root}` would hide it from the container");
-        return Err(refuse("kernel-path", reason, "choose another path in the container"));
+        let refusal =
+            finding("kernel-path", declaration, reason, "choose another path in the container".to_owned());
+        return Err(Box::new(
+            refusal.why("programs in the container would find the share's files where the kernel's belong"),
+        ));
     }
     if target == "/" {
-        return Err(refuse(
-            "root-target",
-            "a volume can't be the container's whole root".to_owned(),
-            "name a folder below `/`",
-        ));
+        let reason = "a volume can't be the container's whole root".to_owned();
+        let refusal = finding("root-target", declaration, reason, "name a folder below `/`".to_owned());
+        return Err(Box::new(refusal.why("it would hide all of the image's files")));
     }
     let made = |kind, source: String, relative| Volume {
         declaration: declaration.text.clone(),
@@ -217,7 +239,9 @@ fn volume(
     };
     let dot_dot = |path: &str| {
         let reason = format!("`{path}` has `..` in it: the volume's place must be plain to see");
-        Err(refuse("dot-dot", reason, "write the path without `..`"))
+        let refusal = finding("dot-dot", declaration, reason, "write the path without `..`".to_owned());
+        let fix = declaration.text.contains(path).then(|| declaration.text.replacen(path, &clean(path), 1));
+        Err(Box::new(refusal.why("two entries that look different could be one folder").fix(fix)))
     };
     match (&declaration.source, place) {
         (None, _) if has_dot_dot(&declaration.target) => dot_dot(&declaration.target),
@@ -260,9 +284,21 @@ fn volume(
             let help = format!(
                 "to persist `{target}`, write `{target}` alone; code and configuration belong into the image"
             );
-            Err(Box::new(finding("relative-source", declaration, reason, help)))
+            let why = "the container would find an empty folder where it has the project's files on a laptop";
+            // Read-only, it is meant to bring files, not to keep some: that one belongs into the image.
+            let fix = (!declaration.read_only).then(|| target.clone());
+            Err(Box::new(finding("relative-source", declaration, reason, help).why(why).fix(fix)))
         }
     }
+}
+
+/// A short form without one of its options; nothing for a long one.
+fn without_option(declaration: &Declaration, option: &str) -> Option<String> {
+    let (before, options) = declaration.text.rsplit_once(':')?;
+    let left: Vec<&str> = options.split(',').filter(|word| *word != option).collect();
+    let is_short = before.ends_with(&declaration.target) && left.len() < options.split(',').count();
+    let rest = if left.is_empty() { String::new() } else { format!(":{}", left.join(",")) };
+    is_short.then(|| format!("{before}{rest}"))
 }
 
 /// Whether an entry binds a path of the instances that may be bound as it is.
@@ -375,7 +411,9 @@ fn fold(layout: &mut Layout) {
             code: "nested-volume",
             declaration: inner.declaration.clone(),
             reason,
+            why: Some("what one container writes, and what another one reads, could be any folder of the instance"),
             help: "give it a directory of its own, outside the other".to_owned(),
+            fix: None,
         };
         layout.refusals.push((*index, finding));
         false

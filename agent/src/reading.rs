@@ -2,6 +2,7 @@
 //! reading holds for as long as the configuration does.
 
 use crate::{
+    diagnostics::in_one_line,
     labels::SOURCE,
     mount::VOLUMES_ROOT,
     names::Rack,
@@ -90,7 +91,10 @@ impl Reader<'_> {
         let is_active =
             answer.pointer("/taskDefinition/status").and_then(Value::as_str).is_none_or(|s| s == "ACTIVE");
         let refused = |error: &PatchError| {
-            Reading::Refused(Verdict::refused(error.code(), format!("{error}. {}", sentence(&error.help()))))
+            Reading::Refused(Verdict::refused(
+                error.code(),
+                format!("{}. {}", in_one_line(error), sentence(&error.help())),
+            ))
         };
         let document = match patch::registerable(answer) {
             Ok(document) => document,

@@ -5,6 +5,7 @@
 //! doesn't answer is killed and left to the kernel. Children work in `/`, die with their parent, and hold nothing of it.
 
 use crate::{
+    diagnostics::in_one_line,
     directories::{self, EnsureRequest},
     histories,
     history::Histories,
@@ -69,14 +70,8 @@ pub enum Request {
 pub struct Failed(pub String);
 
 impl Failed {
-    fn of(error: &dyn Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        Self(text)
+    fn of(error: &(dyn Error + 'static)) -> Self {
+        Self(in_one_line(error))
     }
 }
 
@@ -199,7 +194,7 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
     fn json(value: impl Serialize) -> Result<serde_json::Value, Failed> {
         serde_json::to_value(value).map_err(|error| Failed::of(&error))
     }
-    fn told<T>(result: Result<T, impl Error>) -> Result<T, Failed> {
+    fn told<T>(result: Result<T, impl Error + 'static>) -> Result<T, Failed> {
         result.map_err(|error| Failed::of(&error))
     }
     match request {

@@ -109,5 +109,9 @@ fn every_code_has_its_story() {
     for code in &told {
         assert!(all.contains(&format!("\"{code}\"")), "`{code}` in docs/codes.md is no code");
     }
+    let reference = read("docs/reference.md");
+    for code in &told {
+        assert!(reference.contains(&format!("`{code}`")), "docs/reference.md doesn't name `{code}`");
+    }
     assert!(told.is_sorted(), "the sections of docs/codes.md are in alphabetical order");
 }

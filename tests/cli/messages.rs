@@ -51,7 +51,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ("relative-target-of-a-source", "plan", "services:\n  web:\n    volumes:\n      - /srv/a:b\n"),
     ("duplicate-target", "plan", "services:\n  web:\n    volumes:\n      - /a:/data\n      - /b:/data/\n"),
     ("relative-source", "plan", "services:\n  web:\n    volumes:\n      - ./html:/usr/share/nginx/html:ro\n"),
-    ("home-source", "plan", "services:\n  web:\n    volumes:\n      - ~/.aws:/root/.aws\n"),
+    ("home-source", "plan", "services:\n  web:\n    volumes:\n      - ~/.aws:/home/node/.aws\n"),
     ("dot-dot", "plan", "services:\n  web:\n    volumes:\n      - /srv/../etc:/etc/app\n"),
     ("root-target", "plan", "services:\n  web:\n    volumes:\n      - /srv:/\n"),
     (

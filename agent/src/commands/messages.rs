@@ -3,7 +3,7 @@
 
 use crate::{
     commands::Format,
-    diagnostics::{Exit, Failure},
+    diagnostics::{Exit, Failure, in_one_line},
     problem::{Problem, Severity, annotation, snippet},
     sources::Sources,
 };
@@ -65,9 +65,14 @@ impl Messages {
         self.problems.extend(problems);
     }
 
+    /// What was to be said so far, for who says it otherwise.
+    pub fn take(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.problems)
+    }
+
     /// Says everything so far; `outcome`, in a few words, where something came of it that a person would want to know.
     pub fn tell(&mut self, outcome: &str) {
-        let mut problems = std::mem::take(&mut self.problems);
+        let mut problems = self.take();
         problems.sort_by_cached_key(Problem::sort_key);
         let mut text = String::new();
         let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -119,7 +124,10 @@ pub fn failed(format: MessageFormat, failure: &Failure) {
     match format {
         MessageFormat::Text => to_stderr(&format!("{failure}\n")),
         MessageFormat::Json => {
-            let mut line = json!({ "severity": "error", "reason": failure.reason() });
+            let mut line = json!({ "severity": "error", "reason": in_one_line(&*failure.error) });
+            if let Some(code) = failure.code {
+                line["code"] = json!(code);
+            }
             if let Some(help) = &failure.help {
                 line["help"] = json!(help);
             }

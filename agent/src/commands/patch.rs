@@ -11,6 +11,7 @@ use crate::{
     layout::Place,
     names::{App, Rack},
     patch::{self, Outcome, PatchError, PatchSettings},
+    problem::Problem,
 };
 use clap::Args;
 
@@ -56,10 +57,6 @@ pub struct PatchArgs {
 /// # Errors
 /// What was refused; nothing is printed to stdout then.
 pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
-    let refused = |error: PatchError| {
-        let help = error.help();
-        Failure::refused(error).help(help)
-    };
     let rack = args.rack.as_ref().or(args.cluster.as_ref()).map_or("", String::as_str);
     let rack: Rack = rack.parse().map_err(|error| Failure::refused(error).help("give a name by --rack"))?;
     let app: App = args.app.parse().map_err(|error| Failure::refused(error).help("give a name by --app"))?;
@@ -68,9 +65,13 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
     let labelling = if args.compose.is_empty() {
         Labelling::default()
     } else {
-        match from_compose(args, &rack, &app, &mut messages)? {
-            Some(labelling) => labelling,
-            None => return Ok(messages.refused("nothing was patched")),
+        match from_compose(args, &rack, &app, &mut messages) {
+            Ok(Some(labelling)) => labelling,
+            Ok(None) => return Ok(messages.refused("nothing was patched")),
+            Err(failure) => {
+                messages.tell("");
+                return Err(failure);
+            }
         }
     };
     messages.tell("");
@@ -86,10 +87,15 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
     };
     match patch::patch_with(&labelled, &settings, written).map_err(refused)? {
         Outcome::Patched(patched) => {
-            for (container, finding) in &patched.warnings {
-                messages
-                    .note(&format!("container `{container}`, `{}`: {}", finding.declaration, finding.reason));
-            }
+            // What the compose file declares was told with its lines.
+            let of_labels = patched.warnings.iter().filter(|(container, _)| !labelling.is_of(container));
+            messages.add(of_labels.map(|(container, finding)| {
+                let reason = format!("container `{container}`: {}", finding.reason);
+                let mut problem = Problem::warning(finding.code, reason, finding.help.clone());
+                problem.declaration = Some(finding.declaration.clone());
+                problem
+            }));
+            messages.tell("");
             print(&format!("{:#}\n", patched.document))
         }
         outcome => {
@@ -100,6 +106,11 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
             print(&format!("{labelled:#}\n"))
         }
     }
+}
+
+fn refused(error: PatchError) -> Failure {
+    let (code, help) = (error.code(), error.help());
+    Failure::refused(error).code(code).help(help)
 }
 
 /// The declarations of each service, once it is sure that all of them can be had; none, where they can't.
@@ -135,10 +146,6 @@ fn from_compose(
 /// # Errors
 /// stdin is not a task definition, or our label was changed.
 pub fn run_unpatch() -> Result<Exit, Failure> {
-    let refused = |error: PatchError| {
-        let help = error.help();
-        Failure::refused(error).help(help)
-    };
     let document = patch::registerable(document_from_stdin()?).map_err(refused)?;
     let source = patch::unpatch(&document).map_err(refused)?;
     if source == document {

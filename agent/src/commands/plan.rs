@@ -11,6 +11,7 @@ use crate::{
     diagnostics::{Exit, Failure},
     layout::{Kind, Place},
     names::{App, Rack},
+    problem::Problem,
 };
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -57,11 +58,19 @@ impl PlanArgs {
 /// The file can't be read, or a name is none.
 pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let mut messages = Messages::new(args.message_format());
-    let Some(compose) = read_compose(&args.compose.file, &args.compose.project, &mut messages)? else {
-        return Ok(messages.refused("nothing was planned"));
+    let planned = plan(args, &mut messages);
+    // What reading found is worth knowing even where a name on the command line is wrong.
+    messages.tell(if matches!(planned, Ok(None)) { "nothing was planned" } else { "" });
+    planned.map(|exit| exit.unwrap_or(Exit::Refused))
+}
+
+/// The plan; nothing, where the files can't be read.
+fn plan(args: &PlanArgs, messages: &mut Messages) -> Result<Option<Exit>, Failure> {
+    let Some(compose) = read_compose(&args.compose.file, &args.compose.project, messages)? else {
+        return Ok(None);
     };
     let home = super::home()?;
-    let app = app(args, &compose, &messages)?;
+    let app = app(args, &compose, messages)?;
     let rack: Option<Rack> = match args.rack.as_ref().or(args.cluster.as_ref()) {
         Some(rack) => {
             Some(rack.parse().map_err(|error| Failure::refused(error).help("give a name by --rack"))?)
@@ -72,15 +81,20 @@ pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
         Some(rack) => Place::Deployed { rack, host_paths: &args.host_path },
         None => Place::Local { home: &home, project: &compose.folder },
     };
-    let decision = decide(&compose, place, &app);
-    match args.format.unwrap_or(Format::Text) {
+    let mut decision = decide(&compose, place, &app);
+    decision.warnings.extend(messages.take());
+    decision.warnings.sort_by_cached_key(Problem::sort_key);
+    let format = args.format.unwrap_or(Format::Text);
+    match format {
         Format::Json => print(&format!("{:#}\n", as_json(&decision)))?,
         Format::Text => print(&table(&decision))?,
     };
     let is_refused = !decision.refusals.is_empty();
-    messages.add(decision.refusals.into_iter().chain(decision.warnings));
-    messages.tell("");
-    Ok(if is_refused { Exit::Refused } else { Exit::Done })
+    // The document has them already; a form that was asked for is another matter.
+    if format == Format::Text || args.compose.messages.message_format.is_some() {
+        messages.add(decision.refusals.into_iter().chain(decision.warnings));
+    }
+    Ok(Some(if is_refused { Exit::Refused } else { Exit::Done }))
 }
 
 fn app(args: &PlanArgs, compose: &Compose, messages: &Messages) -> Result<App, Failure> {

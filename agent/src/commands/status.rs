@@ -29,6 +29,7 @@ pub struct StatusArgs {
 pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
     let url = format!("http://{}/status", args.configuration.config()?.listen);
     let no_daemon = |error: String| Failure {
+        code: None,
         exit: Exit::NoDaemon,
         error: error.into(),
         help: Some("is it running? `systemctl status volumes-agent`".to_owned()),

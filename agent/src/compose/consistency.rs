@@ -22,10 +22,13 @@ fn undefined_volumes(declared: &BTreeSet<&str>, service: &Service) -> Vec<Proble
     let undefined = service.entries.iter().filter_map(|entry| {
         let name = entry.declaration.named().filter(|name| !declared.contains(name))?;
         let reason = format!("the volume `{name}` is not declared");
-        let meant = spelling::did_you_mean(name, declared.iter().copied()).map(|meant| format!("{meant} Else ")).unwrap_or_default();
-        let help = format!(
-            "{meant}declare it: a top-level `volumes:` with the key `{name}:`; or write `./{name}` for a folder"
+        let declare = format!(
+            "declare it: a top-level `volumes:` with the key `{name}:`; or write `./{name}` for a folder"
         );
+        let help = match spelling::did_you_mean(name, declared.iter().copied()) {
+            Some(meant) => format!("{meant} Else {declare}"),
+            None => declare,
+        };
         let why = "a volume that isn't declared has no name to find its data by";
         Some(entry.problem(Problem::error("undefined-volume", reason, help).why(why)).service(&service.name))
     });

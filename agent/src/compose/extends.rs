@@ -9,7 +9,10 @@ use super::{
     merge,
 };
 use crate::{path, problem::Problem, spelling, yaml::Step};
-use std::{collections::HashMap, rc::Rc};
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 /// Longest chain that is followed.
 const LONGEST: usize = 64;
@@ -40,6 +43,8 @@ impl Bases {
 struct Trail {
     steps: Vec<(String, String)>,
     files: HashMap<String, Option<Rc<Bases>>>,
+    /// Services of circles that were told.
+    circles: HashSet<(String, String)>,
 }
 
 impl Loader<'_> {
@@ -75,9 +80,14 @@ impl Loader<'_> {
         };
         let step = (bases.file.path.clone(), name.to_owned());
         if trail.steps.contains(&step) {
-            let chain: Vec<&str> = trail.steps.iter().map(|(_, service)| service.as_str()).collect();
-            let reason = format!("`{name}` extends itself: {} -> {name}", chain.join(" -> "));
-            refuse("extends-cycle", reason, "remove one of the `extends`");
+            let circle: Vec<_> = trail.steps.iter().skip_while(|before| **before != step).cloned().collect();
+            // Each service in it comes round to the same one.
+            if !circle.iter().any(|member| trail.circles.contains(member)) {
+                let chain: Vec<&str> = circle.iter().map(|(_, service)| service.as_str()).collect();
+                let reason = format!("`{name}` extends itself: {} -> {name}", chain.join(" -> "));
+                refuse("extends-cycle", reason, "remove one of the `extends`");
+            }
+            trail.circles.extend(circle);
             return None;
         }
         if trail.steps.len() >= LONGEST {
@@ -142,7 +152,7 @@ impl Loader<'_> {
         for problem in &mut base.problems {
             problem.service = Some(name.to_owned());
         }
-        for refusal in base.mounts_mut().flat_map(|mount| &mut mount.refusals) {
+        for refusal in base.mounts_mut().flat_map(|mount| &mut mount.entry.refusals) {
             refusal.service = Some(name.to_owned());
         }
         merge::service(&mut base, service);

@@ -1,7 +1,7 @@
 //! What one document says, and what documents come to that were merged: services and top-level volumes, each text with its place.
 
+use super::Entry;
 use crate::{
-    declaration::Declaration,
     problem::Problem,
     yaml::{Node, Origin, Place, Step, Value, Written},
 };
@@ -97,30 +97,20 @@ impl<T> Key<T> {
 /// An entry of `volumes:` on its way to the model.
 #[derive(Debug, Clone)]
 pub struct Mount {
-    /// What it declares.
-    pub declaration: Declaration,
-    /// Where it stands.
-    pub place: Place,
-    /// How it came here.
-    pub origin: Option<Arc<Origin>>,
-    /// Which entry of its list, from 1.
-    pub index: usize,
-    /// The entry with its variables replaced, where that changed it.
-    pub resolved: Option<String>,
+    /// What it is in the model.
+    pub entry: Entry,
     /// By which a later entry replaces it: the target, cleaned sooner in the short form than in the long one.
     pub key: String,
     /// Whether it is in the short form, and so not yet in the form that Docker Compose compares.
     pub is_short: bool,
-    /// Variables of it that an env file sets, and where.
-    pub set_by: Vec<(String, Place)>,
-    /// Why it is refused on deploy.
-    pub refusals: Vec<Problem>,
 }
 
 /// Two entries are equal if Docker Compose would say so when an included file brings a service that is there already.
 impl PartialEq for Mount {
     fn eq(&self, other: &Self) -> bool {
-        self.is_short == other.is_short && self.key == other.key && self.declaration == other.declaration
+        self.is_short == other.is_short
+            && self.key == other.key
+            && self.entry.declaration == other.entry.declaration
     }
 }
 
@@ -220,8 +210,8 @@ impl ServiceLayer {
     /// Adds a step to how everything in it came here.
     pub fn came_by(&mut self, step: &Step, at: &Place) {
         for mount in self.volumes.value_mut().into_iter().flatten() {
-            mount.origin = Some(Origin::after(step.clone(), at.clone(), mount.origin.take()));
-            for refusal in &mut mount.refusals {
+            mount.entry.origin = Some(Origin::after(step.clone(), at.clone(), mount.entry.origin.take()));
+            for refusal in &mut mount.entry.refusals {
                 *refusal = refusal.clone().came_by(Some(&Origin::after(step.clone(), at.clone(), None)));
             }
         }

@@ -139,10 +139,7 @@ impl<'a> Loader<'a> {
             Ok(text) => {
                 self.sources.add(&file.name, &Arc::from(text.as_str()));
                 if let Err(error) = into.read(&file.name, &text, environment) {
-                    let problem = Problem::error("env-file", error.reason, error.help).at(&error.place);
-                    if !self.problems.contains(&problem) {
-                        self.problems.push(problem);
-                    }
+                    self.problems.push(Problem::error("env-file", error.reason, error.help).at(&error.place));
                 }
                 self.unset.extend(into.unset.iter().cloned());
             }
@@ -212,12 +209,11 @@ impl<'a> Loader<'a> {
 }
 
 fn yaml_problem(error: &YamlError, text: &str) -> Problem {
-    if let YamlError::Syntax { place, message } = error {
-        let (reason, help) = advice::of_syntax(message, text, place.line);
-        return Problem::error("yaml", reason, help).at(place);
-    }
     let (code, help) = match error {
-        YamlError::Syntax { .. } => ("yaml", "look at this line and the one above"),
+        YamlError::Syntax { place, message } => {
+            let (reason, help) = advice::of_syntax(message, text, place.line);
+            return Problem::error("yaml", reason, help).at(place);
+        }
         YamlError::TooDeep { .. } | YamlError::TooMany { .. } => ("too-large", "is it the right file?"),
         YamlError::Cycle { .. } => ("alias-cycle", "remove the alias, or move the anchor"),
         YamlError::DuplicateKey { .. } => ("duplicate-key", "keep one of them"),

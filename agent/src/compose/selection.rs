@@ -119,9 +119,7 @@ fn add_env_files(request: &Request, folder: &str, variables: &mut Variables, loa
     let mut env_file = EnvFile::default();
     for name in &given {
         let file = FilePath { path: path::within(&request.here, name), name: Arc::from(name.as_str()) };
-        if !loader.problems.iter().any(|problem| problem.reason.starts_with(&format!("{name}: "))) {
-            loader.env_file(&file, None, variables, &mut env_file);
-        }
+        loader.env_file(&file, None, variables, &mut env_file);
     }
     let disabled = request.environment.get("COMPOSE_DISABLE_ENV_FILE").map(String::as_str);
     let is_disabled = match disabled {

@@ -1,6 +1,7 @@
 //! One service: the keys that bring volumes.
 
 use super::{
+    Entry,
     document::{self, Folders},
     interpolation::{From, Outcome, Use},
     layer::{Extends, Key, Mount, ServiceLayer, Text},
@@ -31,8 +32,8 @@ pub fn read(name: &str, key: &Node, value: &Node, folders: &Folders) -> ServiceL
     service.problems = problems.into_iter().map(|problem| problem.service(name)).collect();
     if let Key::Is(mounts) = &mut service.volumes {
         for mount in mounts {
-            mount.refusals =
-                std::mem::take(&mut mount.refusals).into_iter().map(|p| p.service(name)).collect();
+            let refusals = std::mem::take(&mut mount.entry.refusals);
+            mount.entry.refusals = refusals.into_iter().map(|problem| problem.service(name)).collect();
         }
     }
     service
@@ -141,7 +142,7 @@ fn mounts(items: &[Node], folders: &Folders, problems: &mut Vec<Problem>) -> Vec
     let mut targets: HashMap<String, usize> = HashMap::new();
     for (index, item) in (1..).zip(items) {
         let Some(mut mount) = mount(index, item, folders, problems) else { continue };
-        let target = path::clean(&mount.declaration.target);
+        let target = path::clean(&mount.entry.declaration.target);
         let Some(first) = targets.get(&target).copied() else {
             targets.insert(target, mounts.len());
             mounts.push(mount);
@@ -150,12 +151,12 @@ fn mounts(items: &[Node], folders: &Folders, problems: &mut Vec<Problem>) -> Vec
         let found = &mut mounts[first];
         let reason = format!(
             "the container's path `{target}` is taken by entry {}, `{}`",
-            found.index, found.declaration.text
+            found.entry.index, found.entry.declaration.text
         );
         let problem = Problem::refused("duplicate-target", reason, "keep one of the two")
             .why("Docker Compose keeps the last one, and drops the others without a word")
-            .see(&found.place, "the first one");
-        mount.refuse(problem);
+            .see(&found.entry.place, "the first one");
+        mount.entry.refuse(problem);
         if found.key == mount.key {
             *found = mount;
         } else {
@@ -200,36 +201,30 @@ fn mount(index: usize, item: &Node, folders: &Folders, problems: &mut Vec<Proble
     }
     let complaints = declaration.complaints();
     declaration.text = written_form;
-    let mut mount = Mount {
+    let (key, is_short) = (declaration.target.clone(), item.as_mapping().is_none());
+    let mut entry = Entry {
         place: item.place.clone(),
         origin: item.origin.clone(),
         index,
-        key: declaration.target.clone(),
-        is_short: item.as_mapping().is_none(),
+        is_short,
         resolved,
         set_by: Vec::new(),
         refusals: Vec::new(),
         declaration,
     };
-    set_by(item, &mut mount.set_by);
+    set_by(item, &mut entry.set_by);
     for complaint in complaints {
-        let fix = complaint.fix().filter(|_| mount.resolved.is_none() && mount.is_short);
+        let fix = complaint.fix().filter(|_| entry.resolved.is_none() && is_short);
         let problem = Problem::refused(complaint.code(), complaint.to_string(), complaint.help());
-        mount.refuse(problem.why(complaint.why()).fix(fix));
+        entry.refuse(problem.why(complaint.why()).fix(fix));
     }
-    without_value(item, &mut |problem| mount.refuse(problem));
-    Some(mount)
+    without_value(item, &mut |problem| entry.refuse(problem));
+    Some(Mount { entry, key, is_short })
 }
 
-impl Mount {
+impl Entry {
     fn refuse(&mut self, problem: Problem) {
-        let mut problem = problem.at(&self.place).came_by(self.origin.as_ref());
-        problem.entry = Some(self.index);
-        problem.declaration = Some(self.declaration.text.clone());
-        problem.resolved.clone_from(&self.resolved);
-        for (name, place) in &self.set_by {
-            problem = problem.see(place, format!("`{name}` is set here"));
-        }
+        let problem = self.problem(problem);
         self.refusals.push(problem);
     }
 }

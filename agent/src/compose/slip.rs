@@ -60,23 +60,7 @@ fn meant(key: &str, keys: &[&'static str]) -> Option<&'static str> {
     }
     let plain = key.to_lowercase().replace('-', "_");
     let most = |meant: &str| if meant.len() > 5 { 2 } else { 1 };
-    keys.iter().copied().find(|meant| distance(&plain, meant) <= most(meant))
-}
-
-/// How many characters must be changed, put in or left out to get from one word to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[to.len()]
+    keys.iter().copied().find(|meant| strsim::levenshtein(&plain, meant) <= most(meant))
 }
 
 #[cfg(test)]

@@ -284,6 +284,12 @@ fn what_docker_compose_loses_in_silence_is_kept_as_a_reason_not_to_deploy() {
 }
 
 #[test]
+fn a_circle_is_told_once() {
+    let text = "services:\n  a: {extends: b}\n  b: {extends: c}\n  c: {extends: a}\n  d: {extends: a}\n  e: {extends: e}\n";
+    assert_eq!(Run::of(text).codes(), ["extends-cycle", "extends-cycle"], "a, b and c; and e");
+}
+
+#[test]
 fn a_variable_in_an_operand_that_is_not_used_is_no_reason_to_refuse() {
     let text = volumes("['/x${A:-$U}:/x', '/y${N:+$U}:/y', '/z${N:-$U}:/z']");
     let compose = Run::of(&text).env("A", "a").compose();
