@@ -102,6 +102,34 @@ fn what_is_refused_is_refused_by_its_code() {
 }
 
 #[test]
+fn the_kernels_paths_are_for_binds_of_the_machine_alone() {
+    let paths = ["/sys".to_owned(), "/dev/fuse".to_owned()];
+    let allowed = deployed_with(&["/sys:/sys:ro", "/dev/fuse:/dev/fuse"], &paths);
+    assert_eq!(
+        mounts(&allowed),
+        [
+            ("/sys".to_owned(), "/sys".to_owned(), true),
+            ("/dev/fuse".to_owned(), "/dev/fuse".to_owned(), false)
+        ]
+    );
+    assert_eq!(codes(&deployed_with(&["/proc:/sys"], &paths)), ["kernel-path"]);
+    assert_eq!(codes(&local(&["/dev/fuse:/dev/fuse"])), [] as [&str; 0]);
+    assert_eq!(codes(&local(&["/dev/shm"])), ["kernel-path"]);
+}
+
+#[test]
+fn what_looks_like_the_machines_own_is_a_folder_with_a_warning() {
+    let warned =
+        |entry: &str| deployed(&[entry]).warnings.iter().map(|(_, finding)| finding.code).collect::<Vec<_>>();
+    assert_eq!(warned("/var/run/docker.sock:/var/run/docker.sock"), ["socket"]);
+    assert_eq!(warned("/run/app.sock"), ["socket"]);
+    assert_eq!(warned("/etc/localtime:/etc/localtime:ro"), ["machine-file"]);
+    assert_eq!(warned("/etc/app:/etc/app"), [] as [&str; 0]);
+    let allowed = deployed_with(&["/run/x.sock:/x.sock"], &["/run/x.sock".to_owned()]);
+    assert_eq!((allowed.warnings.len(), allowed.volumes[0].1.source.as_str()), (0, "/run/x.sock"));
+}
+
+#[test]
 fn a_volume_inside_another_at_the_same_place_is_folded() {
     let layout = deployed(&["/data/sub", "/data"]);
     let folded: Vec<_> =
