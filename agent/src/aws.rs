@@ -4,7 +4,7 @@
 //! default chain (on an instance: the instance profile).
 
 use crate::diagnostics::in_one_line;
-use aws_config::{BehaviorVersion, Region, SdkConfig, timeout::TimeoutConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig, timeout::TimeoutConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::{http::SharedHttpClient, orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -25,17 +25,21 @@ pub fn http_client() -> SharedHttpClient {
 
 /// What every client of this region is made from.
 pub async fn connect(region: &str) -> SdkConfig {
+    loader().region(Region::new(region.to_owned())).load().await
+}
+
+/// The same where no region was named: that of the environment, the profile or the instance (aws-config's default chain), if any.
+pub async fn connect_by_environment() -> SdkConfig {
+    loader().load().await
+}
+
+fn loader() -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client())
-        .region(Region::new(region.to_owned()))
-        .timeout_config(timeouts)
-        .load()
-        .await
+    aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).timeout_config(timeouts)
 }
 
 /// Why a call to AWS did nothing, by what to do about it.

@@ -1,7 +1,7 @@
 //! The command line: subcommands and flags. No work is done here.
 
 use crate::commands::{
-    check_config::CheckConfigArgs, config::ConfigArgs, explain::ExplainArgs,
+    apply::ApplyArgs, check_config::CheckConfigArgs, config::ConfigArgs, explain::ExplainArgs,
     explain_service::ExplainServiceArgs, messages::MessageFormat, patch::PatchArgs, plan::PlanArgs,
     run::RunArgs, status::StatusArgs, wait::WaitArgs,
 };
@@ -27,6 +27,8 @@ pub enum Command {
     Patch(PatchArgs),
     /// Undo `patch`: from stdin to stdout, the source as its author registered it.
     Unpatch,
+    /// Take a compose file's volumes to a cluster's services, and wait until they run; refused (1), failed (4), not in time (5).
+    Apply(ApplyArgs),
     /// The daemon: keeps the share mounted at /volumes, and patches the cluster's task definitions.
     Run(RunArgs),
     /// Make the bare /volumes immutable, so that nothing is written there without the share.
@@ -55,6 +57,7 @@ impl Command {
         match self {
             Self::Config(args) => args.message_format(),
             Self::Plan(args) => args.message_format(),
+            Self::Apply(args) => args.message_format(),
             Self::Patch(args) => args.messages.beside(None),
             _ => MessageFormat::Text,
         }

@@ -1,8 +1,10 @@
 //! The subcommands: each reads its input, asks the core, prints the answer. One file a command.
 
+pub mod apply;
 pub mod check_config;
 pub mod config;
 pub mod configuration;
+pub mod declared;
 pub mod dry_run;
 pub mod explain;
 pub mod explain_service;
@@ -41,6 +43,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::run(&args),
         Command::Patch(args) => patch::run(&args),
         Command::Unpatch => patch::run_unpatch(),
+        Command::Apply(args) => apply::run(&args),
         Command::Run(args) => run::run(args),
         Command::Guard => guard::run(),
         Command::Wait(args) => wait::run(&args),

@@ -289,4 +289,4 @@ pub fn refused_elsewhere(compose: &Compose) -> Vec<Problem> {
 
 #[cfg(test)]
 #[path = "deploy_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -22,7 +22,7 @@ impl Files for One {
     }
 }
 
-fn read(text: &'static str) -> Compose {
+pub(crate) fn read(text: &'static str) -> Compose {
     let environment = [("HOME".to_owned(), "/h".to_owned())].into();
     let request = Request {
         here: "/h/p".to_owned(),

@@ -10,8 +10,14 @@ pub enum Exit {
     Done = 0,
     /// Refused or failed, and nothing was changed; `status`: not ready.
     Refused = 1,
+    /// `plan --detailed-exitcode`: changes are pending.
+    Pending = 2,
     /// `status`: no daemon answers.
     NoDaemon = 3,
+    /// `apply`: a deployment failed, was rolled back or replaced; what was registered is named.
+    DeploymentFailed = 4,
+    /// `apply`: a deployment was not stable in time; it goes on by itself.
+    NotStable = 5,
     /// Wrong usage of the command line.
     Usage = 64,
     /// Wrong configuration (EX_CONFIG of sysexits.h).

@@ -6,7 +6,7 @@
 use crate::{
     aws::AwsError,
     pace::Bucket,
-    service::{Deployment, Instances, Rollout, Service, StoppedTask},
+    service::{Deployment, Event, Instances, Rollout, Service, StoppedTask},
 };
 use aws_config::{SdkConfig, retry::RetryConfig};
 use aws_sdk_ecs::{
@@ -105,6 +105,15 @@ impl Ecs {
     /// # Errors
     /// [`AwsError`]
     pub async fn services(&self, cluster: &str) -> Result<Vec<Service>, AwsError> {
+        let arns = self.service_arns(cluster).await?;
+        let mut services = Vec::new();
+        for arns in arns.chunks(DESCRIBE_SERVICES_MOST) {
+            services.extend(self.describe(cluster, arns).await?);
+        }
+        Ok(services)
+    }
+
+    async fn service_arns(&self, cluster: &str) -> Result<Vec<String>, AwsError> {
         let mut arns = Vec::new();
         let mut pages = self
             .client
@@ -118,11 +127,7 @@ impl Ecs {
         while let Some(arn) = pages.next().await {
             arns.push(arn.map_err(|error| AwsError::of("ecs:ListServices", &error))?);
         }
-        let mut services = Vec::new();
-        for arns in arns.chunks(DESCRIBE_SERVICES_MOST) {
-            services.extend(self.describe(cluster, arns).await?);
-        }
-        Ok(services)
+        Ok(arns)
     }
 
     /// One service, read anew. `None`: it is gone.
@@ -133,7 +138,42 @@ impl Ecs {
         Ok(self.describe(cluster, &[arn.to_owned()]).await?.pop())
     }
 
+    /// The same with what ECS tells of it, newest first.
+    ///
+    /// # Errors
+    /// [`AwsError`]
+    pub async fn service_with_events(
+        &self,
+        cluster: &str,
+        arn: &str,
+    ) -> Result<Option<(Service, Vec<Event>)>, AwsError> {
+        let answers = self.describe_services(cluster, &[arn.to_owned()]).await?;
+        Ok(answers.first().and_then(|answer| {
+            let events = answer.events().iter().filter_map(|event| {
+                Some(Event { id: event.id()?.to_owned(), message: event.message()?.to_owned() })
+            });
+            Some((service(answer)?, events.collect()))
+        }))
+    }
+
+    /// The names of all services of the cluster.
+    ///
+    /// # Errors
+    /// [`AwsError`]
+    pub async fn service_names(&self, cluster: &str) -> Result<Vec<String>, AwsError> {
+        let name = |arn: String| arn.rsplit('/').next().map(str::to_owned).unwrap_or(arn);
+        Ok(self.service_arns(cluster).await?.into_iter().map(name).collect())
+    }
+
     async fn describe(&self, cluster: &str, arns: &[String]) -> Result<Vec<Service>, AwsError> {
+        Ok(self.describe_services(cluster, arns).await?.iter().filter_map(service).collect())
+    }
+
+    async fn describe_services(
+        &self,
+        cluster: &str,
+        arns: &[String],
+    ) -> Result<Vec<aws_sdk_ecs::types::Service>, AwsError> {
         self.pace.service_read.take().await;
         let answer = self
             .client
@@ -144,7 +184,8 @@ impl Ecs {
             .await
             .map_err(|error| AwsError::of("ecs:DescribeServices", &error))?;
         // A service that was deleted since it was listed is in `failures`, which is no error.
-        Ok(answer.services().iter().filter(|s| s.status() == Some("ACTIVE")).filter_map(service).collect())
+        let services = answer.services.unwrap_or_default();
+        Ok(services.into_iter().filter(|service| service.status() == Some("ACTIVE")).collect())
     }
 
     /// The instances of the cluster that tasks can be placed on.

@@ -4,7 +4,10 @@ use crate::{
     compose::Compose,
     deploy::Decision,
     labels::{APP, RACK, SERVICE, VOLUMES},
+    layout::Finding,
     names::{App, Rack},
+    patch,
+    problem::Problem,
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -43,9 +46,46 @@ impl Labelling {
         Self { services, asked_for: containers, known }
     }
 
-    /// Whether a container's declarations are the compose file's.
-    pub fn is_of(&self, container: &str) -> bool {
-        self.services.iter().any(|(_, of, _)| of == container)
+    /// Of these services alone: those that one task definition runs.
+    #[must_use]
+    pub fn only(&self, services: &[String]) -> Self {
+        let is_meant = |service: &String| services.contains(service);
+        Self {
+            services: self.services.iter().filter(|(service, _, _)| is_meant(service)).cloned().collect(),
+            asked_for: self.asked_for.iter().filter(|(service, _)| is_meant(service)).cloned().collect(),
+            known: self.known.clone(),
+        }
+    }
+
+    /// Services of the file, in its order.
+    pub fn known(&self) -> impl Iterator<Item = &str> {
+        self.known.iter().map(String::as_str)
+    }
+
+    /// Whether any of these services declares volumes.
+    pub fn declares(&self, services: &[String]) -> bool {
+        self.services.iter().any(|(service, _, _)| services.contains(service))
+    }
+
+    /// The services that declare volumes and have no container in the document, with the container's name.
+    pub fn without_container<'a>(&'a self, document: &Value) -> Vec<(&'a str, &'a str)> {
+        let names = patch::container_names(document);
+        let services =
+            self.services.iter().map(|(service, container, _)| (service.as_str(), container.as_str()));
+        services.filter(|(_, container)| !names.contains(container)).collect()
+    }
+
+    /// What is noteworthy about containers whose declarations are their author's: that of the file's was told with its lines.
+    pub fn warnings_of_others(&self, warnings: &[(String, Finding)]) -> Vec<Problem> {
+        let others =
+            warnings.iter().filter(|(container, _)| !self.services.iter().any(|(_, of, _)| of == container));
+        let told = others.map(|(container, finding)| {
+            let reason = format!("container `{container}`: {}", finding.reason);
+            let mut problem = Problem::warning(finding.code, reason, finding.help.clone());
+            problem.declaration = Some(finding.declaration.clone());
+            problem
+        });
+        told.collect()
     }
 }
 
@@ -54,7 +94,8 @@ impl Labelling {
 pub enum LabellingError {
     /// A label says something else already.
     #[error(
-        "container `{container}` has the label `{label}` with `{found}`, but the command line says `{wanted}`"
+        "container `{container}` has the label `{label}` with `{found}`, but {} says `{wanted}`",
+        says(label)
     )]
     Disagrees {
         /// The container.
@@ -87,7 +128,22 @@ pub enum LabellingError {
     },
 }
 
+/// What a label is written from.
+fn says(label: &str) -> &'static str {
+    if [VOLUMES, SERVICE].contains(&label) { "the compose file" } else { "the command line" }
+}
+
 impl LabellingError {
+    /// The code, stable for ever.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Disagrees { .. } => "label-disagrees",
+            Self::NoService(_) | Self::NoContainer(_) | Self::NoneFits(_) | Self::Twice { .. } => {
+                "no-container"
+            }
+        }
+    }
+
     /// What to do next.
     pub fn help(&self) -> String {
         match self {

@@ -9,6 +9,7 @@
 //! | [`labels`], [`labelling`] | how a task definition carries declarations |
 //! | [`layout`], [`deploy`] | where each volume lives, or why it can't |
 //! | [`patch`] | what a task definition with its volumes looks like, and whether two are the same |
+//! | [`apply`] | what a compose file makes of an ECS service's task definition, and how its deployment goes |
 //! | [`service`], [`reading`], [`history`], [`rollout`] | what a service and its revision are to the agent, and what comes next |
 //! | [`config`] | what the configuration means |
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
@@ -21,7 +22,7 @@
 //! | [`mountinfo`], [`mount`], [`guard`] | the kernel: what is mounted, mount(2), the immutable flag |
 //! | [`share_worker`] | child processes, for all calls on the share |
 //! | [`share`], [`identity`], [`directories`], [`leader`], [`histories`] | the share, from inside such a child |
-//! | [`aws`], [`ecs`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
+//! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
 //! | [`memory`] | the instance's own disk |
 //! | [`health`], [`systemd`] | operators |
@@ -29,6 +30,7 @@
 //! The loop and the commands put them together: [`reconcile`] observes, plans, starts [`jobs`] when [`schedule`] says so, and
 //! reports; [`patch_round`] is the leader's job; [`commands`] has a file a subcommand of [`cli`].
 
+pub mod apply;
 pub mod aws;
 pub mod cli;
 pub mod commands;
@@ -41,6 +43,7 @@ pub mod directories;
 pub mod ecs;
 pub mod ecs_agent;
 pub mod efs;
+pub mod family;
 pub mod guard;
 pub mod health;
 pub mod histories;

@@ -4,6 +4,7 @@
 //! Works on raw JSON: fields that this agent doesn't know pass through. Rules: docs/reference.md, "Task definitions".
 
 mod compare;
+pub mod diff;
 mod strip;
 
 pub use compare::{dropped_fields, equivalent};
@@ -317,6 +318,11 @@ pub fn our_sources(document: &Value) -> Vec<String> {
     let ours =
         volumes.filter(|v| v.get("name").and_then(Value::as_str).is_some_and(|n| n.starts_with(PREFIX)));
     ours.filter_map(|volume| volume.pointer("/host/sourcePath")?.as_str().map(str::to_owned)).collect()
+}
+
+/// The names of a document's containers.
+pub fn container_names(document: &Value) -> Vec<&str> {
+    containers(document).filter_map(|container| container.get("name")?.as_str()).collect()
 }
 
 /// The value of a label, of the first container that has it.

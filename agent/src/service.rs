@@ -102,6 +102,15 @@ impl Service {
     }
 }
 
+/// What ECS tells of a service in passing (API reference, ServiceEvent).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its id, which no other event has.
+    pub id: String,
+    /// ECS's words.
+    pub message: String,
+}
+
 /// The container instances of the cluster that ECS places tasks on (ACTIVE, agent connected), by what their gate says. Those
 /// without the attribute run no agent of ours, and count for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,6 +127,11 @@ impl Instances {
     pub fn are_enough(self, needs: u32) -> bool {
         self.ready >= needs && self.ready >= self.not_ready
     }
+}
+
+/// A service's name, of its name or ARN (`arn:aws:ecs:us-east-1:123456789012:service/production/web`).
+pub fn short_name(service: &str) -> &str {
+    service.rsplit('/').next().unwrap_or(service)
 }
 
 /// Why the tasks of a failed deployment stopped.

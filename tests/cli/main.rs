@@ -3,6 +3,8 @@
 //! Each is a snapshot in `tests/cli/snapshots`; to change one on purpose: `INSTA_UPDATE=always cargo test --release --test cli`.
 #![allow(clippy::unwrap_used)] // a panic is how a test says no
 
+mod apply;
+mod cluster;
 mod documents;
 mod messages;
 mod services;
@@ -89,6 +91,7 @@ fn help_reads_well() {
         "plan",
         "patch",
         "unpatch",
+        "apply",
         "run",
         "guard",
         "wait",

@@ -262,7 +262,23 @@ impl Lab {
     /// # Errors
     /// [`Error::Missing`] when it isn't built; [`Error::Command`] when it can't be started.
     pub fn agent(&self, arguments: &[&str], input: &str) -> Result<crate::guest::Output, Error> {
-        agent(arguments, input)
+        agent(&[], arguments, input)
+    }
+
+    /// The same with AWS at the lab's ECS, and with credentials that may do everything: as a pipeline has them.
+    ///
+    /// # Errors
+    /// As [`Lab::agent`].
+    pub fn pipeline(&self, arguments: &[&str], input: &str) -> Result<crate::guest::Output, Error> {
+        let endpoint = format!("http://{}:{ECS_PORT}", GATEWAYS[0]);
+        let environment = [
+            ("AWS_ENDPOINT_URL", endpoint.as_str()),
+            ("AWS_REGION", REGION),
+            ("AWS_ACCESS_KEY_ID", "pipeline"),
+            ("AWS_SECRET_ACCESS_KEY", "lab"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        agent(&environment, arguments, input)
     }
 
     /// Gathers what everyone in the lab knows. Gives the folder.
@@ -310,12 +326,17 @@ impl std::fmt::Debug for Lab {
 ///
 /// # Errors
 /// [`Error::Missing`] when it isn't built; [`Error::Command`] when it can't be started.
-pub fn agent(arguments: &[&str], input: &str) -> Result<crate::guest::Output, Error> {
+pub fn agent(
+    environment: &[(&str, &str)],
+    arguments: &[&str],
+    input: &str,
+) -> Result<crate::guest::Output, Error> {
     use std::io::Write;
     let binary = crate::image::built("volumes-agent")?;
     let failed = host::failed_again("run", &binary);
     let mut command = Command::new(&binary)
         .args(arguments)
+        .envs(environment.iter().copied())
         .current_dir(place::repository())
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())

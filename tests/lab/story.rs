@@ -337,7 +337,7 @@ fn seconds(text: &str) -> Result<f64, Error> {
 /// [`Error::NotSeen`].
 pub fn the_same_file_on_a_laptop(_lab: &Lab) -> Result<String, Error> {
     let file = "tests/example-app/docker-compose.yml";
-    let output = crate::cluster::agent(&["plan", "--local", "-f", file, "--app", app::APP], "")?;
+    let output = crate::cluster::agent(&[], &["plan", "--local", "-f", file, "--app", app::APP], "")?;
     let home = std::env::var("HOME").unwrap_or_default();
     let path = "/.convox/volumes/example-app/web/var/www/html";
     let is_shown =

@@ -4,6 +4,7 @@
 //! `cargo test --release --test promises -- follower`.
 
 mod adoption;
+mod apply;
 mod configuration;
 mod dependencies;
 mod foreign_mount;
@@ -49,6 +50,7 @@ const PROMISES: &[Promise] = &[
     ("every_refusal_is_told", services::every_refusal_is_told),
     ("who_puts_the_unpatched_revision_back_is_yielded_to", services::who_puts_it_back_is_yielded_to),
     ("pause_stops_patching_at_once", services::pause_stops_patching),
+    ("apply_takes_the_whole_way", apply::apply_takes_the_whole_way),
     ("a_dry_run_changes_nothing", services::a_dry_run_changes_nothing),
     ("every_field_of_the_api_is_kept", lossless::every_field_of_the_api_is_kept),
     ("a_field_that_ecs_drops_is_refused", lossless::a_field_that_ecs_drops_is_refused),

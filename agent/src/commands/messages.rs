@@ -119,6 +119,17 @@ pub fn note(format: MessageFormat, text: &str) {
     }
 }
 
+/// One line about a service, while work goes on; GitHub shows it in the log, and annotates nothing.
+pub fn progress(format: MessageFormat, service: &str, text: &str) {
+    match format {
+        MessageFormat::Text | MessageFormat::Github => to_stderr(&format!("{service}: {text}\n")),
+        MessageFormat::Json => {
+            let line = json!({ "severity": "note", "service": service, "reason": text });
+            to_stderr(&format!("{line}\n"));
+        }
+    }
+}
+
 /// Why a command stopped.
 pub fn failed(format: MessageFormat, failure: &Failure) {
     match format {

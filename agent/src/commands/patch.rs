@@ -2,16 +2,13 @@
 
 use crate::{
     commands::{
-        files::{ProjectArgs, document_from_stdin, print, read_compose},
+        declared::{self, Flags},
+        files::{ProjectArgs, document_from_stdin, print},
         messages::{MessageArgs, MessageFormat, Messages, note},
     },
-    deploy::decide,
     diagnostics::{Exit, Failure},
     labelling::{self, Labelling},
-    layout::Place,
-    names::{App, Rack},
     patch::{self, Outcome, PatchError, PatchSettings},
-    problem::Problem,
 };
 use clap::Args;
 
@@ -57,16 +54,21 @@ pub struct PatchArgs {
 /// # Errors
 /// What was refused; nothing is printed to stdout then.
 pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
-    let rack = args.rack.as_ref().or(args.cluster.as_ref()).map_or("", String::as_str);
-    let rack: Rack = rack.parse().map_err(|error| Failure::refused(error).help("give a name by --rack"))?;
-    let app: App = args.app.parse().map_err(|error| Failure::refused(error).help("give a name by --app"))?;
+    let rack = declared::rack(args.rack.as_deref(), args.cluster.as_deref())?;
+    let app = declared::app(&args.app)?;
     let document = patch::registerable(document_from_stdin()?).map_err(refused)?;
     let mut messages = Messages::new(args.messages.beside(None));
     let labelling = if args.compose.is_empty() {
         Labelling::default()
     } else {
-        match from_compose(args, &rack, &app, &mut messages) {
-            Ok(Some(labelling)) => labelling,
+        let flags = Flags {
+            files: &args.compose,
+            project: &args.project,
+            container: &args.container,
+            host_paths: &args.host_path,
+        };
+        match declared::declared(flags, &rack, &app, &mut messages) {
+            Ok(Some(declared)) => declared.labelling,
             Ok(None) => return Ok(messages.refused("nothing was patched")),
             Err(failure) => {
                 messages.tell("");
@@ -76,8 +78,8 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
     };
     messages.tell("");
     let (labelled, written) = labelling::write(&document, &labelling, &rack, &app).map_err(|error| {
-        let help = error.help();
-        Failure::refused(error).help(help)
+        let (code, help) = (error.code(), error.help());
+        Failure::refused(error).code(code).help(help)
     })?;
     let settings = PatchSettings {
         rack: &rack,
@@ -88,13 +90,7 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
     match patch::patch_with(&labelled, &settings, written).map_err(refused)? {
         Outcome::Patched(patched) => {
             // What the compose file declares was told with its lines.
-            let of_labels = patched.warnings.iter().filter(|(container, _)| !labelling.is_of(container));
-            messages.add(of_labels.map(|(container, finding)| {
-                let reason = format!("container `{container}`: {}", finding.reason);
-                let mut problem = Problem::warning(finding.code, reason, finding.help.clone());
-                problem.declaration = Some(finding.declaration.clone());
-                problem
-            }));
+            messages.add(labelling.warnings_of_others(&patched.warnings));
             messages.tell("");
             print(&format!("{:#}\n", patched.document))
         }
@@ -111,34 +107,6 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
 fn refused(error: PatchError) -> Failure {
     let (code, help) = (error.code(), error.help());
     Failure::refused(error).code(code).help(help)
-}
-
-/// The declarations of each service, once it is sure that all of them can be had; none, where they can't.
-fn from_compose(
-    args: &PatchArgs,
-    rack: &Rack,
-    app: &App,
-    messages: &mut Messages,
-) -> Result<Option<Labelling>, Failure> {
-    let Some(compose) = read_compose(&args.compose, &args.project, messages)? else { return Ok(None) };
-    let decision = decide(&compose, Place::Deployed { rack, host_paths: &args.host_path }, app);
-    messages.add(decision.warnings.iter().chain(&decision.refusals).cloned());
-    if !decision.refusals.is_empty() {
-        return Ok(None);
-    }
-    let mut containers = Vec::new();
-    for pair in &args.container {
-        match pair.split_once('=') {
-            Some((service, container)) if !service.is_empty() && !container.is_empty() => {
-                containers.push((service.to_owned(), container.to_owned()));
-            }
-            _ => {
-                return Err(Failure::refused(format!("--container `{pair}` is not SERVICE=CONTAINER"))
-                    .help("write it as in --container web=nginx"));
-            }
-        }
-    }
-    Ok(Some(Labelling::of(&compose, &decision, containers)))
 }
 
 /// The inverse: the source, as its author registered it.

@@ -2,9 +2,8 @@
 
 use super::{RoundError, Running, now};
 use crate::{
-    aws::AwsError,
+    family,
     history::{Cause, History, Moved},
-    patch,
     reading::{Reader, Reading, Unpatched},
     report::Outcome,
     rollout::Latest,
@@ -78,36 +77,9 @@ impl Running<'_> {
         unpatched: &Unpatched,
         history: &History,
     ) -> Result<Latest, RoundError> {
-        // One that the service was moved to before need not be the latest any more.
         let before = history.moved.as_ref().filter(|moved| moved.source == revision);
         let before = before.filter(|moved| moved.fingerprint == unpatched.patched.fingerprint);
-        for name in before.map(|moved| moved.patched.as_str()).into_iter().chain([unpatched.family.as_str()])
-        {
-            let answer = match self.ecs.task_definition(name).await {
-                Ok(answer) => answer,
-                Err(AwsError::Refused { code, .. }) if code == "ClientException" => {
-                    if name == unpatched.family { return Ok(Latest::Nothing) } else { continue }
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let text = |path: &str| {
-                answer.pointer(path).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-            };
-            let (arn, status) = (text("/taskDefinition/taskDefinitionArn"), text("/taskDefinition/status"));
-            if arn == revision {
-                return Ok(Latest::SameCode);
-            }
-            let Ok(document) = patch::registerable(answer) else {
-                return Ok(Latest::OtherCode(arn));
-            };
-            if status != "INACTIVE" && patch::equivalent(&document, &unpatched.patched.document) {
-                return Ok(Latest::Patched(arn));
-            }
-            if name == unpatched.family {
-                let is_same = patch::equivalent(&patch::strip(&document), &patch::strip(&unpatched.document));
-                return Ok(if is_same { Latest::SameCode } else { Latest::OtherCode(arn) });
-            }
-        }
-        Ok(Latest::Nothing)
+        let before = before.map(|moved| moved.patched.as_str());
+        Ok(family::latest(self.ecs, revision, unpatched, before, family::same_stripped).await?)
     }
 }

@@ -1,0 +1,340 @@
+//! `volumes-agent apply`: a compose file's volumes, taken to the ECS services of a cluster, and watched until they run.
+
+mod change;
+mod follow;
+pub mod look;
+mod page;
+
+use crate::{
+    apply::assignment::{Assignment, assign},
+    aws,
+    commands::{
+        Format, block_on,
+        declared::{self, Flags},
+        files::{ComposeArgs, print},
+        messages::{MessageFormat, Messages, progress},
+    },
+    compose::Compose,
+    diagnostics::{Exit, Failure},
+    ecs::Ecs,
+    labelling::Labelling,
+    problem::Problem,
+    service::short_name,
+};
+use aws_config::SdkConfig;
+use change::ChangeError;
+use clap::Args;
+use follow::Watched;
+use futures_util::future::join_all;
+use look::{Found, Looked, Looking, Refusal, Step};
+use page::{Line, Outcome};
+use std::{io::IsTerminal, time::Duration};
+
+/// Flags of `apply`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  volumes-agent apply -f docker-compose.yml --cluster production --app example-app --dry-run
+  volumes-agent apply -f docker-compose.yml --cluster production --app example-app --service web=example-app-web
+
+Exit codes: 0 all are stable; 1 refused, and no service was changed; 4 a deployment failed or was rolled back;
+5 one was not stable in time, and goes on by itself.")]
+pub struct ApplyArgs {
+    /// What to read.
+    #[command(flatten)]
+    pub compose: ComposeArgs,
+    /// The ECS cluster, its name or ARN [default: the rack].
+    #[arg(long, value_name = "NAME", required_unless_present = "rack")]
+    pub cluster: Option<String>,
+    /// The rack [default: the cluster's name].
+    #[arg(long, value_name = "NAME")]
+    pub rack: Option<String>,
+    /// The app.
+    #[arg(long, value_name = "NAME")]
+    pub app: String,
+    /// A path of the instances that services may bind as it is; as in the agents' configuration.
+    #[arg(long, value_name = "PATH")]
+    pub host_path: Vec<String>,
+    /// Which of its services are meant.
+    #[command(flatten)]
+    pub services: ServicesArgs,
+    /// Print the diff of each task definition, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How long to wait until all tasks run the new revision.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+    /// How to print it [default: text].
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}
+
+/// Flags that say which services of a cluster are meant.
+#[derive(Debug, Clone, Args)]
+pub struct ServicesArgs {
+    /// The ECS service of a service of the file, where its name is another: SERVICE=ECS_SERVICE.
+    #[arg(long, value_name = "S=ECS_SERVICE")]
+    pub service: Vec<String>,
+    /// The container of a service, where its name is not the service's: SERVICE=CONTAINER.
+    #[arg(long, value_name = "S=CONTAINER")]
+    pub container: Vec<String>,
+    /// No placement constraint. DAEMON services never get one.
+    #[arg(long)]
+    pub no_gate: bool,
+    /// The Region [default: AWS_REGION, else the profile's].
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+}
+
+impl ApplyArgs {
+    /// How to say what is wrong.
+    pub fn message_format(&self) -> MessageFormat {
+        self.compose.messages.beside(self.format)
+    }
+}
+
+/// Takes the file's volumes to the cluster.
+///
+/// # Errors
+/// A flag that can't be understood, or AWS: no service was changed.
+pub fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
+    let mut messages = Messages::new(args.message_format());
+    let applied = apply(args, &mut messages);
+    messages.tell(if matches!(applied, Ok(None)) { "nothing was changed" } else { "" });
+    applied.map(|exit| exit.unwrap_or(Exit::Refused))
+}
+
+/// `None`: what was refused is in `messages`, and nothing was changed.
+fn apply(args: &ApplyArgs, messages: &mut Messages) -> Result<Option<Exit>, Failure> {
+    let rack = declared::rack(args.rack.as_deref(), args.cluster.as_deref())?;
+    let app = declared::app(&args.app)?;
+    let flags = Flags {
+        files: &args.compose.file,
+        project: &args.compose.project,
+        container: &args.services.container,
+        host_paths: &args.host_path,
+    };
+    let Some(declared) = declared::declared(flags, &rack, &app, messages)? else { return Ok(None) };
+    block_on(async {
+        let assignments = args.services.assignments(&declared.labelling)?;
+        let ecs = Ecs::new(&args.services.connect().await?);
+        let looking = Looking {
+            ecs: &ecs,
+            cluster: args.cluster.as_deref().unwrap_or_else(|| rack.as_str()),
+            rack: &rack,
+            app: &app,
+            labelling: &declared.labelling,
+            gate: !args.services.no_gate,
+            host_paths: &args.host_path,
+        };
+        let looked = looking.at_all(&assignments).await.map_err(aws_failure)?;
+        messages.add(refusals(&looked, &declared.compose));
+        messages.add(looked.iter().flat_map(|looked| match looked {
+            Looked::Found(found) => found.wanted.warnings.clone(),
+            Looked::Absent(_) | Looked::Refused(_) => Vec::new(),
+        }));
+        if looked.iter().any(|looked| matches!(looked, Looked::Refused(_))) {
+            return Ok(None);
+        }
+        // What is noteworthy comes before the work, which takes minutes.
+        messages.tell("");
+        let mut found = Vec::new();
+        for looked in looked {
+            match looked {
+                Looked::Found(service) => found.push(*service),
+                Looked::Absent(assignment) => messages.note(&format!(
+                    "`{}` declares no volumes, and the cluster has no service of that name",
+                    assignment.ecs_service
+                )),
+                Looked::Refused(_) => {}
+            }
+        }
+        if args.dry_run {
+            dry_run(&found, args.format.unwrap_or(Format::Text))?;
+            return Ok(Some(Exit::Done));
+        }
+        let (lines, exit) = change(&looking, found, args.timeout, args.message_format()).await;
+        page::print_lines(&lines, args.format.unwrap_or(Format::Text))?;
+        Ok(Some(exit))
+    })?
+}
+
+impl ServicesArgs {
+    /// Which ECS service each service of the file is.
+    ///
+    /// # Errors
+    /// A flag that can't be understood.
+    pub fn assignments(&self, labelling: &Labelling) -> Result<Vec<Assignment>, Failure> {
+        let pairs = declared::pairs("service", "web=example-app-web", &self.service)?;
+        assign(labelling.known(), &pairs).map_err(|error| {
+            let help = error.help();
+            Failure::refused(error).help(help)
+        })
+    }
+
+    /// AWS, in the Region that is meant.
+    ///
+    /// # Errors
+    /// None is named anywhere.
+    pub async fn connect(&self) -> Result<SdkConfig, Failure> {
+        let sdk = match &self.region {
+            Some(region) => aws::connect(region).await,
+            None => aws::connect_by_environment().await,
+        };
+        match sdk.region() {
+            Some(_) => Ok(sdk),
+            None => {
+                Err(Failure::refused("the Region is not known").help("give it by --region or AWS_REGION"))
+            }
+        }
+    }
+}
+
+/// AWS, before anything was changed.
+pub fn aws_failure(error: aws::AwsError) -> Failure {
+    let help = match &error {
+        aws::AwsError::Refused { code, .. } if code == "ClusterNotFoundException" => {
+            "give the cluster's name or ARN by --cluster, and its Region by --region"
+        }
+        aws::AwsError::Denied { .. } => {
+            "docs/pipelines.md lists the rights that it needs; check the credentials by `aws sts get-caller-identity`"
+        }
+        _ => "no service was changed: run it again",
+    };
+    Failure::refused(error).help(help)
+}
+
+/// What can't be had, at the place of the file that asks for it.
+pub fn refusals(looked: &[Looked], compose: &Compose) -> Vec<Problem> {
+    let refusals = looked.iter().filter_map(|looked| match looked {
+        Looked::Refused(refusal) => Some(refusal),
+        Looked::Found(_) | Looked::Absent(_) => None,
+    });
+    let told = |refusal: &Refusal| {
+        let Assignment { ecs_service, services } = &refusal.assignment;
+        let mut reason = refusal.reason.clone();
+        if services.first() != Some(ecs_service) {
+            reason = format!("ECS service `{ecs_service}`: {reason}");
+        }
+        let problem = Problem::refused(refusal.code, reason, refusal.help.clone());
+        let Some(service) = services.first() else { return problem };
+        let problem = problem.service(service);
+        match compose.services.iter().find(|found| found.name == *service) {
+            Some(found) => problem.at(&found.place),
+            None => problem,
+        }
+    };
+    refusals.map(told).collect()
+}
+
+/// What would be done, with the diff of each task definition.
+fn dry_run(found: &[Found], format: Format) -> Result<Exit, Failure> {
+    let lines: Vec<Line> = found.iter().map(|found| Line::of(found, page::would(&found.step))).collect();
+    if format == Format::Json {
+        let with_documents = found.iter().zip(&lines).map(|(found, line)| line.with_documents(found));
+        return page::print_json(&with_documents.collect::<Vec<_>>());
+    }
+    let is_coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let diffs: String = found.iter().map(|found| page::diff(found, is_coloured)).collect();
+    print(&format!("{diffs}{}", page::table(&lines)))
+}
+
+/// Registers all, then moves all, then waits for all: what ECS won't register stops the run while every service is as it was.
+async fn change(
+    looking: &Looking<'_>,
+    mut found: Vec<Found>,
+    timeout: Duration,
+    format: MessageFormat,
+) -> (Vec<Line>, Exit) {
+    let mut lines = Vec::new();
+    let mut revisions = Vec::new();
+    let mut failed: Option<(usize, ChangeError)> = None;
+    for (index, found) in found.iter_mut().enumerate() {
+        if found.step.is_done() {
+            revisions.push(found.runs().0.to_owned());
+            continue;
+        }
+        let is_there = matches!(found.step, Step::MoveTo(_));
+        match looking.register(found).await {
+            Ok(revision) => {
+                let what = if is_there { "is registered already" } else { "registered" };
+                progress(format, &found.assignment.ecs_service, &format!("{} {what}", short_name(&revision)));
+                revisions.push(revision);
+            }
+            Err(error) => {
+                failed = Some((index, error));
+                break;
+            }
+        }
+    }
+    if let Some((at, error)) = failed {
+        for (index, found) in found.iter().enumerate() {
+            let mut line = match index.cmp(&at) {
+                std::cmp::Ordering::Equal => {
+                    Line::of(found, Outcome::Refused).because(error.code(), error.to_string())
+                }
+                _ => Line::of(found, Outcome::NotChanged),
+            };
+            line.registered = revisions.get(index).filter(|_| !found.step.is_done()).cloned();
+            lines.push(line);
+        }
+        return (lines, Exit::Refused);
+    }
+    let mut moved = 0;
+    let mut watched = Vec::new();
+    for (found, revision) in found.iter().zip(&revisions) {
+        let mut line = Line::of(found, Outcome::InPlace);
+        line.task_definition = Some(revision.clone());
+        if found.step == Step::NothingDeclared {
+            line.outcome = Outcome::NothingDeclared;
+        } else if found.step == Step::InPlace {
+            watched.push((lines.len(), found, revision));
+        } else {
+            match looking.move_to(found, revision).await {
+                Ok(()) => {
+                    moved += 1;
+                    progress(
+                        format,
+                        &found.assignment.ecs_service,
+                        &format!("moved to {}", short_name(revision)),
+                    );
+                    watched.push((lines.len(), found, revision));
+                }
+                Err(error) => {
+                    line = line.because(error.code(), error.to_string());
+                    line.outcome = Outcome::Refused;
+                    line.registered = Some(revision.clone());
+                    line.task_definition = Some(found.runs().0.to_owned());
+                }
+            }
+        }
+        lines.push(line);
+    }
+    let say = |service: &str, text: &str| progress(format, service, text);
+    let ends = watched.iter().map(|(_, found, revision)| {
+        let watched = Watched {
+            name: found.service.name.clone(),
+            arn: found.service.arn.clone(),
+            revision: (*revision).clone(),
+            before: found.runs().0.to_owned(),
+            known: found.events.iter().map(|event| event.id.clone()).collect(),
+        };
+        looking.follow(watched, timeout, say)
+    });
+    let ends = join_all(ends).await;
+    for ((at, found, _), end) in watched.iter().zip(ends) {
+        let was_moved = !found.step.is_done();
+        lines[*at].ended(end, was_moved);
+    }
+    (lines.clone(), exit(&lines, moved))
+}
+
+/// The exit code of what came of it; a refusal is one only where no service was moved.
+fn exit(lines: &[Line], moved: usize) -> Exit {
+    let any = |outcome| lines.iter().any(|line| line.outcome == outcome);
+    match () {
+        () if any(Outcome::Failed) || (any(Outcome::Refused) && moved > 0) => Exit::DeploymentFailed,
+        () if any(Outcome::Refused) => Exit::Refused,
+        () if any(Outcome::TimedOut) => Exit::NotStable,
+        () => Exit::Done,
+    }
+}

@@ -1,0 +1,288 @@
+//! What would be done to the ECS services of a compose file: asked of ECS, nothing is changed.
+
+use crate::{
+    apply::{
+        assignment::Assignment,
+        wanted::{Asked, Wanted, WantedError, wanted},
+    },
+    aws::AwsError,
+    ecs::Ecs,
+    family,
+    history::History,
+    labelling::Labelling,
+    names::{App, Rack},
+    reading::{Reading, Verdict},
+    report::Outcome,
+    rollout::{self, Facts, Next},
+    service::{Event, Instances, Service, short_name},
+    spelling,
+};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What looking needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Looking<'a> {
+    /// ECS.
+    pub ecs: &'a Ecs,
+    /// The cluster's name or ARN.
+    pub cluster: &'a str,
+    /// The rack.
+    pub rack: &'a Rack,
+    /// The app.
+    pub app: &'a App,
+    /// What the file declares.
+    pub labelling: &'a Labelling,
+    /// Whether tasks of replica services are to be placed only where the share is.
+    pub gate: bool,
+    /// Paths of the instances that may be bound as they are.
+    pub host_paths: &'a [String],
+}
+
+/// An ECS service, and what it needs.
+#[derive(Debug)]
+pub struct Found {
+    /// Which one, and of which services of the file.
+    pub assignment: Assignment,
+    /// As ECS describes it.
+    pub service: Service,
+    /// What ECS told of it so far.
+    pub events: Vec<Event>,
+    /// Its task definition before and after.
+    pub wanted: Wanted,
+    /// What is to be done.
+    pub step: Step,
+}
+
+impl Found {
+    /// The revision that it runs, and the deployment that says so.
+    pub fn runs(&self) -> (&str, &str) {
+        self.service.primary().map_or(("", ""), |primary| (&primary.task_definition, &primary.id))
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: it is there.
+    InPlace,
+    /// Nothing: neither the file nor the task definition declares volumes.
+    NothingDeclared,
+    /// Register the document, and move the service to it.
+    Register,
+    /// Move the service to this revision, which says what is wanted already.
+    MoveTo(String),
+}
+
+impl Step {
+    /// Whether nothing is to be done.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::InPlace | Self::NothingDeclared)
+    }
+}
+
+/// Why an ECS service can't have its volumes now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The services of the file, and the ECS service.
+    pub assignment: Assignment,
+    /// The code, stable for ever.
+    pub code: &'static str,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// What a look at one ECS service gives.
+#[derive(Debug)]
+pub enum Looked {
+    /// It is there, and can have its volumes.
+    Found(Box<Found>),
+    /// It is not there, and needn't be: its services declare no volumes.
+    Absent(Assignment),
+    /// It can't.
+    Refused(Refusal),
+}
+
+impl Looking<'_> {
+    /// Looks at every one.
+    ///
+    /// # Errors
+    /// [`AwsError`]: nothing is known then.
+    pub async fn at_all(&self, assignments: &[Assignment]) -> Result<Vec<Looked>, AwsError> {
+        let mut all = Vec::new();
+        let mut names = None;
+        for assignment in assignments {
+            let mut looked = self.at(assignment).await?;
+            if let Looked::Refused(refusal) = &mut looked
+                && refusal.code == NO_SERVICE
+            {
+                if names.is_none() {
+                    names = Some(self.ecs.service_names(self.cluster).await?);
+                }
+                refusal.help = which_was_meant(assignment, names.as_deref().unwrap_or_default());
+            }
+            all.push(looked);
+        }
+        Ok(all)
+    }
+
+    /// Looks at one.
+    ///
+    /// # Errors
+    /// [`AwsError`]
+    pub async fn at(&self, assignment: &Assignment) -> Result<Looked, AwsError> {
+        let labelling = self.labelling.only(&assignment.services);
+        let refused = |code, reason: String, help: String| {
+            Ok(Looked::Refused(Refusal { assignment: assignment.clone(), code, reason, help }))
+        };
+        let found = self.ecs.service_with_events(self.cluster, &assignment.ecs_service).await?;
+        let Some((service, events)) = found else {
+            if !labelling.declares(&assignment.services) {
+                return Ok(Looked::Absent(assignment.clone()));
+            }
+            let reason =
+                format!("the cluster `{}` has no active service `{}`", self.cluster, assignment.ecs_service);
+            return refused(NO_SERVICE, reason, String::new());
+        };
+        let Some(primary) = service.primary() else {
+            let Verdict { reason, .. } = rollout::no_deployment();
+            return refused("no-deployment", reason.unwrap_or_default(), "deploy it first".to_owned());
+        };
+        let arn = primary.task_definition.clone();
+        let answer = self.ecs.task_definition(&arn).await?;
+        let asked = Asked {
+            labelling: &labelling,
+            rack: self.rack,
+            app: self.app,
+            gate: self.gate && !service.is_daemon,
+            host_paths: self.host_paths,
+        };
+        let wanted = match wanted(&arn, answer, asked) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                let reason = format!("its task definition {}: {}", short_name(&arn), error.in_one_line());
+                let help = match &error {
+                    WantedError::Labelling(_) if !labelling.declares(&assignment.services) => {
+                        "give the --app and --rack that its labels name, or leave the service out of the file"
+                            .to_owned()
+                    }
+                    error => error.help(),
+                };
+                return refused(error.code(), reason, help);
+            }
+        };
+        match self.step(&service, &wanted).await? {
+            Ok(step) => Ok(Looked::Found(Box::new(Found {
+                assignment: assignment.clone(),
+                service,
+                events,
+                wanted,
+                step,
+            }))),
+            Err((code, reason, help)) => refused(code, reason, help.to_owned()),
+        }
+    }
+
+    /// What is to be done, by the rules of the daemon; its memory of earlier deployments aside: whoever runs this asked for it.
+    async fn step(
+        &self,
+        service: &Service,
+        wanted: &Wanted,
+    ) -> Result<Result<Step, (&'static str, String, &'static str)>, AwsError> {
+        let history = History::default();
+        // What mounts nothing of the share can be placed anywhere.
+        let anywhere = Instances { ready: u32::MAX, not_ready: 0 };
+        let mut instances = wanted.volumes.is_empty().then_some(anywhere);
+        let mut latest = None;
+        let revision = service.primary().map(|primary| primary.task_definition.as_str()).unwrap_or_default();
+        loop {
+            let facts = Facts {
+                service,
+                reading: &wanted.reading,
+                history: &history,
+                now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+                instances,
+                latest: latest.as_ref(),
+            };
+            match rollout::next(facts) {
+                Next::LearnInstances => instances = Some(self.ecs.instances(self.cluster).await?),
+                Next::LearnLatest(unpatched) => {
+                    let learnt =
+                        family::latest(self.ecs, revision, unpatched, None, family::same_source).await?;
+                    latest = Some(learnt);
+                }
+                Next::Register(_) => return Ok(Ok(Step::Register)),
+                Next::Move(_, to) => return Ok(Ok(Step::MoveTo(to))),
+                Next::Stay(verdict) => return Ok(stay(&wanted.reading, verdict)),
+                // There is no memory that could hold one.
+                Next::LearnFailure(moved) => {
+                    return Ok(Err(("deployment-failed", format!("{} failed", moved.patched), MEND)));
+                }
+            }
+        }
+    }
+}
+
+/// No such service in the cluster.
+const NO_SERVICE: &str = "no-such-service";
+
+/// What to do about what passes by itself.
+const WAIT: &str = "run the same command again when that is over";
+/// What to do about what doesn't.
+const MEND: &str = "mend that, and run the same command again";
+
+fn stay(reading: &Reading, verdict: Verdict) -> Result<Step, (&'static str, String, &'static str)> {
+    match reading {
+        Reading::NothingDeclared => Ok(Step::NothingDeclared),
+        Reading::Patched { .. } => Ok(Step::InPlace),
+        Reading::Unpatched(_) | Reading::LeftAlone(_) | Reading::Refused(_) => {
+            let Verdict { outcome, code, reason } = verdict;
+            let help = if outcome == Outcome::Waiting { WAIT } else { MEND };
+            Err((code.unwrap_or("refused"), reason.unwrap_or_else(|| outcome.name().to_owned()), help))
+        }
+    }
+}
+
+/// Which service of the cluster was meant, as far as names tell.
+fn which_was_meant(assignment: &Assignment, names: &[String]) -> String {
+    let wanted = assignment.ecs_service.as_str();
+    let service = assignment.services.first().map_or(wanted, String::as_str);
+    // `web` is called `shop-web` more often than it is misspelt.
+    let containing: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| name.split('-').any(|word| word == wanted)).collect();
+    let meant = match containing[..] {
+        [] => spelling::nearest(wanted, names.iter().map(String::as_str)).into_iter().collect(),
+        _ => containing,
+    };
+    match meant[..] {
+        [] => format!(
+            "create it first; if it has another name: --service {service}=NAME (`aws ecs list-services` lists them)"
+        ),
+        [one] => format!("did you mean `{one}`? Then say --service {service}={one}"),
+        [..] => format!("which one is it? Say --service {service}=NAME: {}", meant.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_is_not_there_is_told_with_the_one_that_may_be_meant() {
+        let assignment = Assignment { ecs_service: "web".to_owned(), services: vec!["web".to_owned()] };
+        let help = |names: &[&str]| {
+            which_was_meant(&assignment, &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            help(&["shop-web", "shop-db"]),
+            "did you mean `shop-web`? Then say --service web=shop-web"
+        );
+        assert_eq!(
+            help(&["shop-web", "blog-web"]),
+            "which one is it? Say --service web=NAME: shop-web, blog-web"
+        );
+        assert_eq!(help(&["wbe"]), "did you mean `wbe`? Then say --service web=wbe");
+        assert!(help(&["worker"]).starts_with("create it first"));
+    }
+}

@@ -1,0 +1,182 @@
+//! `apply` from the built binary against the lab's ECS on loopback, whole: what it says, what it registers, and its exit codes. That tasks
+//! really run with their volumes is seen on the booted cluster (`tests/promises/apply.rs`).
+
+use crate::{cluster::Cluster, settings};
+use lab::ecs;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// One plain task definition and service for each service of shop.yml but `db`; `web` is called `shop-web`.
+fn shop() -> Cluster {
+    let cluster = Cluster::start();
+    for (service, container) in [("shop-web", "web"), ("worker", "worker")] {
+        let revision = cluster.register(service, |document| {
+            document["containerDefinitions"][0]["name"] = json!(container);
+            document["containerDefinitions"][0].as_object_mut().unwrap().remove("dockerLabels");
+        });
+        cluster.create(service, &revision);
+    }
+    cluster
+}
+
+impl Cluster {
+    /// All that a run of `apply` says, what differs between two runs replaced.
+    fn apply(&self, arguments: &str) -> String {
+        let arguments = format!("apply {arguments} --cluster default --rack production --region us-east-1");
+        let (stdout, stderr, code) = self.run(&arguments);
+        let page = format!(
+            "$ volumes-agent {arguments}\n--- stdout\n{stdout}--- stderr\n{stderr}--- exit code {code}\n"
+        );
+        let page = blank(&page, "ecs-svc/", "<id>");
+        let page = blank(&page, "stable after ", "<n>");
+        page.lines().filter_map(steady).map(|line| format!("{line}\n")).collect()
+    }
+
+    fn revisions(&self, family: &str) -> usize {
+        let answer = self.ask("ListTaskDefinitions", &json!({ "familyPrefix": family }));
+        answer["taskDefinitionArns"].as_array().unwrap().len()
+    }
+
+    /// The document that a service runs.
+    fn runs(&self, service: &str) -> Value {
+        let answer = self.ask("DescribeServices", &json!({ "cluster": "default", "services": [service] }));
+        let revision = answer["services"][0]["taskDefinition"].clone();
+        self.ask("DescribeTaskDefinition", &json!({ "taskDefinition": revision }))["taskDefinition"].clone()
+    }
+}
+
+/// A line without what differs between two runs: how many tasks were seen at which look, and what ECS told meanwhile.
+fn steady(line: &str) -> Option<String> {
+    let is_progress = !line.starts_with(' ') && (line.contains(" old") || line.contains(": ECS: "));
+    let counted = line.split_once(" old, ").map(|(before, _)| format!("{before} old, <n> failed"));
+    (!is_progress).then(|| counted.unwrap_or_else(|| line.to_owned()))
+}
+
+/// Puts `word` in place of the digits after each `start`.
+fn blank(text: &str, start: &str, word: &str) -> String {
+    let mut parts = text.split(start);
+    let mut blanked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        blanked += &format!("{start}{word}{}", part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    blanked
+}
+
+fn mounted(document: &Value) -> Vec<&str> {
+    let points = document["containerDefinitions"][0]["mountPoints"].as_array();
+    points.into_iter().flatten().filter_map(|point| point["containerPath"].as_str()).collect()
+}
+
+const SHOP: &str = "-f shop.yml --app shop --service web=shop-web";
+
+#[test]
+fn applied_twice_and_with_a_change() {
+    let cluster = shop();
+    settings().bind(|| {
+        insta::assert_snapshot!("apply-dry-run", cluster.apply(&format!("{SHOP} --dry-run")));
+        assert_eq!(
+            [cluster.revisions("shop-web"), cluster.revisions("worker")],
+            [1, 1],
+            "a dry run changes nothing"
+        );
+        insta::assert_snapshot!("apply", cluster.apply(SHOP));
+        assert_eq!(mounted(&cluster.runs("shop-web")), ["/uploads", "/var/www/html"]);
+        assert_eq!(mounted(&cluster.runs("worker")), ["/uploads"]);
+        insta::assert_snapshot!("apply-again", cluster.apply(SHOP));
+        insta::assert_snapshot!("apply-again-json", cluster.apply(&format!("{SHOP} --format json")));
+        assert_eq!(
+            [cluster.revisions("shop-web"), cluster.revisions("worker")],
+            [2, 2],
+            "applied twice is applied once"
+        );
+        // The file says other volumes now: the labels that were written are written anew, and one service has none any more.
+        insta::assert_snapshot!(
+            "apply-changed",
+            cluster.apply("-f shop-changed.yml --app shop --service web=shop-web")
+        );
+        assert_eq!(mounted(&cluster.runs("shop-web")), ["/cache", "/var/www/html"]);
+        let worker = cluster.runs("worker");
+        assert_eq!(mounted(&worker), [""; 0]);
+        assert!(worker["containerDefinitions"][0].get("dockerLabels").is_none(), "{worker:#}");
+        assert!(worker.get("placementConstraints").is_none_or(|list| list == &json!([])), "{worker:#}");
+    });
+}
+
+#[test]
+fn what_can_t_be_applied_changes_nothing() {
+    let cluster = shop();
+    settings().bind(|| {
+        insta::assert_snapshot!("apply-no-service", cluster.apply("-f shop.yml --app shop"));
+        insta::assert_snapshot!("apply-typo", cluster.apply(&format!("{SHOP} --service wroker=worker")));
+        insta::assert_snapshot!("apply-refused", cluster.apply("-f everything.yml --app shop"));
+        let no_container = cluster.apply(&format!("{SHOP} --service worker=shop-web"));
+        insta::assert_snapshot!("apply-no-container", no_container);
+        let (_, stderr, code) = cluster.run(&format!("apply {SHOP} --cluster nowhere --region us-east-1"));
+        insta::assert_snapshot!("apply-no-cluster", format!("{stderr}--- exit code {code}\n"));
+        let (_, stderr, code) = cluster.run(&format!("apply {SHOP} --cluster default"));
+        insta::assert_snapshot!("apply-no-region", format!("{stderr}--- exit code {code}\n"));
+    });
+    assert_eq!([cluster.revisions("shop-web"), cluster.revisions("worker")], [1, 1]);
+}
+
+#[test]
+fn what_its_author_or_another_deploy_says_otherwise_is_refused() {
+    let cluster = Cluster::start();
+    let labelled = |volumes: &str| json!({ "convox.app": "shop", "convox.volumes": volumes });
+    for (service, labels) in [
+        ("web", labelled("[\"/elsewhere\"]")),
+        ("worker", json!({ "convox.app": "shop", "convox.volumes": "[]", "convox.volumes.agent": "off" })),
+    ] {
+        let revision = cluster.register(service, |document| {
+            document["containerDefinitions"][0]["name"] = json!(service);
+            document["containerDefinitions"][0]["dockerLabels"] = labels;
+        });
+        cluster.create(service, &revision);
+    }
+    settings().bind(|| {
+        insta::assert_snapshot!("apply-labels", cluster.apply("-f shop.yml --app shop"));
+        let other = cluster.register("blog", |document| {
+            document["containerDefinitions"][0]["dockerLabels"] = json!({ "x": "y" });
+        });
+        cluster.create("blog", &other);
+        cluster.register("blog", |document| document["containerDefinitions"][0]["image"] = json!("other"));
+        insta::assert_snapshot!(
+            "apply-other-code",
+            cluster.apply("-f wordpress.yml --app blog --service web=blog")
+        );
+    });
+    assert_eq!([cluster.revisions("web"), cluster.revisions("worker"), cluster.revisions("blog")], [1, 1, 2]);
+}
+
+/// Two services whose new tasks find no place, one of them with a circuit breaker.
+#[test]
+fn a_deployment_that_fails_and_one_that_takes_too_long_are_told_apart() {
+    let cluster = Cluster::of(ecs::Config {
+        unplaced_counts_every: Some(Duration::from_millis(300)),
+        longest_pause: Duration::from_millis(300),
+        ..ecs::Config::unchecked()
+    });
+    for (service, is_broken_off) in [("slow", false), ("failing", true)] {
+        let revision = cluster.register(service, |document| {
+            document["containerDefinitions"][0].as_object_mut().unwrap().remove("dockerLabels");
+        });
+        cluster.create(service, &revision);
+        // The first deployment is done with no task; from now on one is wanted, where there is no instance for it.
+        cluster.ask(
+            "UpdateService",
+            &json!({
+                "cluster": "default", "service": service, "desiredCount": 1,
+                "placementConstraints": [{ "type": "memberOf", "expression": "attribute:nowhere exists" }],
+                "deploymentConfiguration": {
+                    "deploymentCircuitBreaker": { "enable": is_broken_off, "rollback": is_broken_off },
+                },
+            }),
+        );
+    }
+    settings().bind(|| {
+        let app = "-f wordpress.yml --app blog --timeout 4s";
+        insta::assert_snapshot!("apply-too-slow", cluster.apply(&format!("{app} --service web=slow")));
+        let app = "-f wordpress.yml --app blog --timeout 30s";
+        insta::assert_snapshot!("apply-failed", cluster.apply(&format!("{app} --service web=failing")));
+    });
+}
