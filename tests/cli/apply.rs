@@ -4,7 +4,7 @@
 use crate::{cluster::Cluster, settings};
 use lab::ecs;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One plain task definition and service for each service of shop.yml but `db`; `web` is called `shop-web`.
 fn shop() -> Cluster {
@@ -179,4 +179,55 @@ fn a_deployment_that_fails_and_one_that_takes_too_long_are_told_apart() {
         let app = "-f wordpress.yml --app blog --timeout 30s";
         insta::assert_snapshot!("apply-failed", cluster.apply(&format!("{app} --service web=failing")));
     });
+}
+
+/// ECS does what was asked, and its answers are lost: one revision and one deployment all the same.
+#[test]
+fn lost_answers_end_in_one_change() {
+    let cluster = shop();
+    for (operation, fault) in [
+        ("RegisterTaskDefinition", json!({ "fault": "garbled", "applied": true, "count": 1 })),
+        ("UpdateService", json!({ "fault": "garbled", "applied": true, "count": 1 })),
+        ("DescribeServices", json!({ "fault": "throttle", "count": 1 })),
+    ] {
+        let mut fault = fault;
+        fault["operation"] = json!(operation);
+        cluster.control("faults", &fault);
+    }
+    let page = cluster.apply(SHOP);
+    assert!(page.ends_with("--- exit code 0\n"), "{page}");
+    assert_eq!([cluster.revisions("shop-web"), cluster.revisions("worker")], [2, 2], "{page}");
+    assert_eq!(mounted(&cluster.runs("shop-web")), ["/uploads", "/var/www/html"]);
+}
+
+#[test]
+fn what_changes_or_is_lost_on_the_way_moves_no_service() {
+    let cluster = shop();
+    let of = |page: &str| page.split("--- stderr").next().unwrap().to_owned();
+    settings().bind(|| {
+        cluster.gate("not-ready");
+        insta::assert_snapshot!("apply-too-few-ready", cluster.apply(SHOP));
+        cluster.gate("ready");
+        let drops = json!({ "operation": "RegisterTaskDefinition", "fault": "drop-field", "count": 1, "path": "containerDefinitions.0.aFieldOfTomorrow" });
+        cluster.control("faults", &drops);
+        insta::assert_snapshot!("apply-dropped-field", of(&cluster.apply(SHOP)));
+        cluster.ask("DeregisterTaskDefinition", &json!({ "taskDefinition": "shop-web:2" }));
+        // Somebody deploys other code while the answer to the registration is under way.
+        let late = json!({ "operation": "RegisterTaskDefinition", "fault": "timeout", "seconds": 3, "applied": true, "count": 1 });
+        cluster.control("faults", &late);
+        let superseded = std::thread::scope(|scope| {
+            let applied = scope.spawn(|| cluster.apply("-f wordpress.yml --app shop --service web=shop-web"));
+            let begun = Instant::now();
+            while cluster.revisions("shop-web") < 2 && begun.elapsed() < Duration::from_secs(20) {
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+            let other = cluster.register("other", |_| {});
+            let update = json!({ "cluster": "default", "service": "shop-web", "taskDefinition": other });
+            cluster.ask("UpdateService", &update);
+            applied.join().unwrap()
+        });
+        insta::assert_snapshot!("apply-superseded", of(&superseded));
+    });
+    assert_eq!(cluster.runs("shop-web")["family"], "other", "what somebody deployed stays");
+    assert_eq!(cluster.runs("worker")["revision"], 1);
 }

@@ -25,14 +25,26 @@ impl Cluster {
         let cluster = Self { url, _server: server };
         // One that is registered and ready, without an agent: its connection counts for a while.
         let identity = json!({ "instanceId": "i-00000000000000001", "accountId": "123456789012", "region": "us-east-1" });
-        let registered = cluster.ask(
+        cluster.ask(
             "RegisterContainerInstance",
             &json!({ "cluster": "default", "instanceIdentityDocument": identity.to_string() }),
         );
-        let arn = &registered["containerInstance"]["containerInstanceArn"];
-        let ready = json!({ "name": "convox.volumes", "value": "ready", "targetId": arn });
-        cluster.ask("PutAttributes", &json!({ "cluster": "default", "attributes": [ready] }));
+        cluster.gate("ready");
         cluster
+    }
+
+    /// One of the lab's own paths: faults, for one.
+    pub(crate) fn control(&self, path: &str, request: &Value) {
+        let url = format!("{}lab/{path}", self.url);
+        let headers = [("content-type", "application/json")];
+        http::succeed("POST", &url, &headers, request.to_string().as_bytes()).unwrap();
+    }
+
+    /// Tells ECS whether the one instance has its share.
+    pub(crate) fn gate(&self, value: &str) {
+        let instances = self.ask("ListContainerInstances", &json!({ "cluster": "default" }));
+        let ready = json!({ "name": "convox.volumes", "value": value, "targetId": instances["containerInstanceArns"][0] });
+        self.ask("PutAttributes", &json!({ "cluster": "default", "attributes": [ready] }));
     }
 
     pub(crate) fn ask(&self, operation: &str, request: &Value) -> Value {

@@ -3,7 +3,7 @@
 mod change;
 mod follow;
 pub mod look;
-mod page;
+pub mod page;
 
 use crate::{
     apply::assignment::{Assignment, assign},
@@ -224,6 +224,15 @@ pub fn refusals(looked: &[Looked], compose: &Compose) -> Vec<Problem> {
         }
     };
     refusals.map(told).collect()
+}
+
+/// A line a service that is there, by what would be done.
+pub fn would_be_done(looked: &[Looked]) -> Vec<Line> {
+    let found = looked.iter().filter_map(|looked| match looked {
+        Looked::Found(found) => Some(found),
+        Looked::Absent(_) | Looked::Refused(_) => None,
+    });
+    found.map(|found| Line::of(found, page::would(&found.step))).collect()
 }
 
 /// What would be done, with the diff of each task definition.

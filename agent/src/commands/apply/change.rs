@@ -105,8 +105,12 @@ impl Looking<'_> {
     }
 }
 
+/// Whether another try may do what this one did not, or did without our knowing.
 fn may_pass(error: &AwsError) -> bool {
-    matches!(error, AwsError::Unreachable { .. } | AwsError::Throttled { .. })
+    match error {
+        AwsError::Unreachable { .. } | AwsError::Throttled { .. } | AwsError::Garbled { .. } => true,
+        AwsError::Denied { .. } | AwsError::Refused { .. } => false,
+    }
 }
 
 /// The revision, if ECS kept all that was sent.

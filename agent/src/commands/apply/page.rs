@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 /// What became, or would become, of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// Neither the file nor its task definition declares volumes.
     NothingDeclared,
     /// It had its volumes before.
@@ -40,11 +40,12 @@ pub(super) enum Outcome {
 
 /// A service's line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Line {
+pub struct Line {
     /// Of the file.
     pub services: Vec<String>,
     /// Of the cluster.
     pub ecs_service: String,
+    /// What became, or would become, of it.
     pub outcome: Outcome,
     /// What it ran before.
     pub source: String,
@@ -56,8 +57,10 @@ pub(super) struct Line {
     pub registered: Option<String>,
     /// Its directories.
     pub volumes: Vec<String>,
+    /// Why it is no better, by a code that is stable for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
+    /// The same in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// For people alone.
@@ -69,6 +72,11 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Whether something would be done.
+    pub fn is_pending(&self) -> bool {
+        matches!(self.outcome, Outcome::WouldRegister | Outcome::WouldMove)
+    }
+
     pub(super) fn of(found: &Found, outcome: Outcome) -> Self {
         let volumes: Vec<String> =
             found.wanted.volumes.iter().map(|volume| format!("{VOLUMES_ROOT}/{volume}")).collect();
@@ -186,7 +194,7 @@ pub(super) fn print_json(lines: &[Value]) -> Result<Exit, Failure> {
 }
 
 /// A line a service, and below it why, where there is a reason.
-pub(super) fn table(lines: &[Line]) -> String {
+pub fn table(lines: &[Line]) -> String {
     let heads = ["SERVICE", "ECS SERVICE", "TASK DEFINITION", "RESULT"].map(str::to_owned);
     let rows: Vec<[String; 4]> = lines
         .iter()
