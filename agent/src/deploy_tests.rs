@@ -80,8 +80,8 @@ fn what_no_share_can_do_is_refused_by_name() {
     );
     let decision = deployed(&compose);
     let expected = [
-        ("tmpfs", 3),
-        ("tmpfs", 5),
+        ("tmpfs-size", 3),
+        ("tmpfs-size", 5),
         ("image-volume", 6),
         ("named-pipe", 7),
         ("cluster-volume", 8),
@@ -124,6 +124,27 @@ fn volumes_of_another_service_are_shared_or_refused() {
 }
 
 #[test]
+fn memory_of_both_kinds_is_declared_in_long_syntax_on_deploy() {
+    let compose = read(
+        "services:\n  web:\n    tmpfs: ['/run:size=64m,mode=1777', /tmp:exec, $NOWHERE, 'var:size=1m']\n    volumes: [{type: tmpfs, target: /t, tmpfs: {size: 1m}}]\n    x-volumes: {owner: '1:1'}\n  worker:\n    volumes_from: [web]\n",
+    );
+    let decision = deployed(&compose);
+    assert_eq!(codes(&decision.refusals), [("tmpfs", 3), ("unset-variable", 3), ("relative-target", 3)]);
+    let labels: Vec<_> = decision.volumes.iter().map(|planned| planned.declaration.as_label()).collect();
+    let long = |target: &str, tmpfs: serde_json::Value| serde_json::json!({ "type": "tmpfs", "target": target, "tmpfs": tmpfs });
+    assert_eq!(
+        labels,
+        [
+            long("/t", serde_json::json!({ "size": "1048576" })),
+            long("/run", serde_json::json!({ "size": "67108864", "mode": 0o1777 })),
+            long("/t", serde_json::json!({ "size": "1048576" })),
+        ],
+        "worker has memory of its own where `volumes` of web has some, and none of the key `tmpfs`, as in Docker"
+    );
+    assert_eq!(local(&compose).volumes.len(), 2, "a laptop's Docker reads the key `tmpfs` itself");
+}
+
+#[test]
 fn a_service_that_can_t_be_a_folder_is_refused() {
     let compose = read("services:\n  ..:\n    volumes: [/a]\n  .hidden: {}\n");
     assert_eq!(codes(&deployed(&compose).refusals), [("service-name", 2)]);
@@ -143,9 +164,152 @@ fn what_a_service_says_for_all_its_entries_is_said_by_each() {
 }
 
 #[test]
+fn a_database_is_opened_by_one_task() {
+    let warned = |service: &str| {
+        let text = format!(
+            "services:\n  db: {service}\n  other: {{image: mysql, volumes: ['nn:/var/lib/mysql']}}\nvolumes: {{nn: }}\n"
+        );
+        let decision = deployed(&read(text.leak()));
+        decision.warnings.iter().filter(|warning| warning.code == "several-database-tasks").count()
+    };
+    for (service, count) in [
+        ("{image: 'postgres:17', scale: 2, volumes: [/var/lib/postgresql/data]}", 1),
+        ("{image: 'x/postgres@sha256:0', deploy: {replicas: 2}, volumes: [/var/lib]}", 1),
+        ("{image: postgres, deploy: {replicas: '2'}, volumes: ['/pg:/var/lib/postgresql']}", 1),
+        ("{image: postgres, scale: 1, volumes: [/var/lib/postgresql/data]}", 0),
+        ("{image: postgres, volumes: [/var/lib/postgresql/data]}", 0),
+        ("{image: postgres, scale: 2, volumes: [/docker-entrypoint-initdb.d]}", 0),
+        (
+            "{image: postgres, scale: 2, volumes: [{type: volume, target: /var/lib/postgresql, read_only: true}]}",
+            0,
+        ),
+        (
+            "{image: postgres, scale: 2, volumes: [{type: tmpfs, target: /var/lib/postgresql, tmpfs: {size: 1g}}]}",
+            0,
+        ),
+        ("{image: postgres-exporter, scale: 2, volumes: [/var/lib/postgresql/data]}", 0),
+        ("{image: mariadb, volumes: ['nn:/var/lib/mysql']}", 1),
+        ("{image: mariadb, volumes: ['nn:/var/lib/mysql:ro']}", 0),
+        ("{image: backup, volumes: ['nn:/var/lib/mysql']}", 0),
+        ("{image: mariadb, scale: 3, volumes: ['nn:/var/lib/mysql']}", 2),
+    ] {
+        assert_eq!(warned(service), count, "{service}");
+    }
+}
+
+#[test]
+fn who_is_not_root_is_told_whose_the_directory_is() {
+    let images: Images = [
+        ("app".to_owned(), caution::Image { user: "1000:1000".to_owned(), ..Default::default() }),
+        ("grafana/grafana".to_owned(), caution::Image { user: "0".to_owned(), ..Default::default() }),
+    ]
+    .into();
+    let warned = |service: &str| {
+        let text = format!("services:\n  a: {service}\nvolumes: {{nn: }}\n");
+        let rack = "r".parse().unwrap();
+        let place = Place::Deployed { rack: &rack, host_paths: &["/sys".to_owned()] };
+        let decision = decide_knowing(&read(text.leak()), place, &"a".parse().unwrap(), &images);
+        decision.warnings.iter().filter(|warning| warning.code == "non-root-image").count()
+    };
+    for (service, count) in [
+        ("{image: app, volumes: [/a, /b]}", 1),
+        ("{image: app, user: root, volumes: [/a]}", 0),
+        ("{image: app, user: '0:0', volumes: [/a]}", 0),
+        ("{image: other, user: 1000, volumes: ['nn:/a']}", 1),
+        ("{image: other, volumes: [/a]}", 0),
+        ("{image: grafana/grafana, volumes: [/a]}", 0),
+        ("{image: 'grafana/grafana:9', volumes: [/a]}", 1),
+        ("{image: app, volumes: ['/a:/a:ro']}", 0),
+        ("{image: app, volumes: ['/sys:/sys']}", 0),
+        ("{image: app, tmpfs: '/a:size=1m'}", 0),
+        ("{image: app, x-volumes: {owner: '1000'}, volumes: [/a]}", 0),
+        ("{image: app, x-volumes: {entries: {/a: {owner: '1000'}}}, volumes: [/a, /b]}", 1),
+    ] {
+        assert_eq!(warned(service), count, "{service}");
+    }
+}
+
+#[test]
+fn what_an_image_keeps_is_covered_or_told() {
+    let known = caution::Image { volumes: vec!["/var/lib/postgresql/".to_owned()], ..Default::default() };
+    let images: Images = [("db".to_owned(), known)].into();
+    let warned = |service: &str| {
+        let text = format!("services:\n  a: {service}\n");
+        let rack = "r".parse().unwrap();
+        let place = Place::Deployed { rack: &rack, host_paths: &[] };
+        let decision = decide_knowing(&read(text.leak()), place, &"a".parse().unwrap(), &images);
+        decision.warnings.iter().filter(|warning| warning.code == "uncovered-image-volume").count()
+    };
+    for (service, count) in [
+        ("{image: db}", 1),
+        ("{image: db, volumes: [/var/lib/postgresql/data]}", 1),
+        ("{image: db, volumes: [/var/lib/postgresql]}", 0),
+        ("{image: db, volumes: [/var/lib]}", 0),
+        ("{image: db, volumes: ['./x:/var/lib/postgresql']}", 0),
+        ("{image: db, tmpfs: '/var/lib/postgresql:size=1g'}", 0),
+        ("{image: db, x-volumes: {silence: uncovered-image-volume}}", 0),
+        ("{image: unknown}", 0),
+    ] {
+        assert_eq!(warned(service), count, "{service}");
+    }
+}
+
+#[test]
+fn silence_is_counted_and_never_hides_a_refusal() {
+    let compose = read(
+        "services:\n  web:\n    x-volumes: {silence: [socket, relative-source], entries: {/c: {silence: [ignored-option]}}}\n    volumes: [/a.sock, './b:/b', '/c:/c:z', '/d:/d:z', {type: volume, target: /e/dist, x-volumes: {silence: build-output}}]\n",
+    );
+    let decision = deployed(&compose);
+    assert_eq!(codes(&decision.refusals), [("relative-source", 4)]);
+    assert_eq!(codes(&decision.warnings), [("silence", 2), ("ignored-option", 4)]);
+    assert_eq!(decision.silenced, 3);
+}
+
+#[test]
+fn a_services_own_list_hides_what_its_anchor_brings() {
+    let warned = |own: &str| {
+        let text =
+            format!("x-c: &c\n  volumes: [/a, /b]\nservices:\n  web:\n    <<: *c\n    volumes: {own}\n");
+        let decision = deployed(&read(text.leak()));
+        decision.warnings.iter().map(|warning| warning.reason.clone()).collect::<Vec<_>>()
+    };
+    let hidden = |what: &str| {
+        vec![format!("its own `volumes` hides what the merge key `<<` brings: {what} not mounted")]
+    };
+    assert_eq!(warned("[/c]"), hidden("2 entries, `/a` among them, are"));
+    assert_eq!(warned("[/b, /c]"), hidden("`/a` is"));
+    assert_eq!(warned("[/b, /a]"), [""; 0]);
+    assert_eq!(warned("!override [/c]"), [""; 0]);
+    let compose = read("x-c: &c {volumes: [/a]}\nservices:\n  web:\n    <<: *c\n    image: x\n");
+    assert_eq!(deployed(&compose).warnings, []);
+}
+
+#[test]
+fn who_shares_a_directory_is_known_for_each_volume() {
+    let compose = read(
+        "services:\n  a: {volumes: ['nn:/n', /own, '/m:/m']}\n  b: {volumes: ['nn:/x:ro', 'nn:/y', /own]}\n  c: {volumes: ['/m:/c', 'oo:/o'], tmpfs: '/t:size=1m'}\nvolumes: {nn: , oo: }\n",
+    );
+    let names = |decision: &Decision| -> Vec<String> {
+        let shared = decision.shared_by();
+        let lists = decision.volumes.iter().zip(&shared);
+        lists
+            .map(|(planned, with)| {
+                let with: Vec<&str> = with.iter().map(|service| service.as_str()).collect();
+                format!("{} {}: {}", planned.service, planned.volume.target, with.join(","))
+            })
+            .collect()
+    };
+    let of_cluster =
+        ["a /n: b", "a /own: ", "a /m: ", "b /x: a", "b /y: a", "b /own: ", "c /c: ", "c /o: ", "c /t: "];
+    assert_eq!(names(&deployed(&compose)), of_cluster);
+    let of_laptop = ["a /n: b", "a /own: ", "a /m: c", "b /x: a", "b /y: a", "b /own: ", "c /c: a", "c /o: "];
+    assert_eq!(names(&local(&compose)), of_laptop, "the machine's own `/m` is one folder");
+}
+
+#[test]
 fn whoever_only_reads_is_warned() {
     let compose = read("services:\n  web:\n    volumes: [./a:/a, /b:/c:U, /d]\n");
-    let warnings = refused_elsewhere(&compose);
+    let (warnings, _) = refused_elsewhere(&compose);
     assert_eq!(codes(&warnings), [("relative-source", 3), ("unknown-option", 3)]);
     assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
 }

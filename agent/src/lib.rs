@@ -7,12 +7,12 @@
 //! | [`names`] | what a rack, an app, a service and a named volume may be called |
 //! | [`yaml`], [`compose`], [`declaration`], [`path`] | what compose files declare, and where it stands |
 //! | [`labels`], [`labelling`] | how a task definition carries declarations |
-//! | [`layout`], [`deploy`] | where each volume lives, or why it can't |
+//! | [`layout`], [`deploy`] | where each volume lives, or why it can't; what is better known before |
 //! | [`patch`] | what a task definition with its volumes looks like, and whether two are the same |
 //! | [`service`], [`reading`], [`history`], [`rollout`] | what a service and its revision are to the agent, and what comes next |
 //! | [`config`] | what the configuration means |
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
-//! | [`problem`], [`sources`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
+//! | [`problem`], [`sources`], [`codes`], [`silence`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
 //!
 //! The edges touch one outside thing each.
 //!
@@ -24,6 +24,7 @@
 //! | [`aws`], [`ecs`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
 //! | [`memory`] | the instance's own disk |
+//! | [`images`] | the Docker engine of this machine, for what it knows of images |
 //! | [`health`], [`systemd`] | operators |
 //!
 //! The loop and the commands put them together: [`reconcile`] observes, plans, starts [`jobs`] when [`schedule`] says so, and
@@ -31,6 +32,7 @@
 
 pub mod aws;
 pub mod cli;
+pub mod codes;
 pub mod commands;
 pub mod compose;
 pub mod config;
@@ -46,6 +48,7 @@ pub mod health;
 pub mod histories;
 pub mod history;
 pub mod identity;
+pub mod images;
 pub mod imds;
 pub mod jobs;
 pub mod labelling;
@@ -74,6 +77,7 @@ pub mod schedule;
 pub mod service;
 pub mod share;
 pub mod share_worker;
+pub mod silence;
 pub mod sources;
 pub mod spelling;
 pub mod systemd;

@@ -61,7 +61,7 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
     let rack: Rack = rack.parse().map_err(|error| Failure::refused(error).help("give a name by --rack"))?;
     let app: App = args.app.parse().map_err(|error| Failure::refused(error).help("give a name by --app"))?;
     let document = patch::registerable(document_from_stdin()?).map_err(refused)?;
-    let mut messages = Messages::new(args.messages.beside(None));
+    let mut messages = Messages::new(args.messages.beside(None), &args.messages);
     let labelling = if args.compose.is_empty() {
         Labelling::default()
     } else {
@@ -122,6 +122,7 @@ fn from_compose(
 ) -> Result<Option<Labelling>, Failure> {
     let Some(compose) = read_compose(&args.compose, &args.project, messages)? else { return Ok(None) };
     let decision = decide(&compose, Place::Deployed { rack, host_paths: &args.host_path }, app);
+    messages.add_silenced(decision.silenced);
     messages.add(decision.warnings.iter().chain(&decision.refusals).cloned());
     if !decision.refusals.is_empty() {
         return Ok(None);

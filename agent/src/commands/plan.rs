@@ -1,5 +1,7 @@
 //! `volumes-agent plan`: where each volume of a compose file will live, before anything happens.
 
+mod table;
+
 use crate::{
     commands::{
         Format,
@@ -7,14 +9,16 @@ use crate::{
         messages::{MessageFormat, Messages},
     },
     compose::Compose,
-    deploy::{Decision, decide},
+    deploy::{Decision, caution::Images, decide_knowing},
     diagnostics::{Exit, Failure},
+    images,
     layout::{Kind, Place},
     names::{App, Rack},
     problem::Problem,
 };
 use clap::Args;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Flags of `plan`.
 #[derive(Debug, Args)]
@@ -57,7 +61,7 @@ impl PlanArgs {
 /// # Errors
 /// The file can't be read, or a name is none.
 pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
-    let mut messages = Messages::new(args.message_format());
+    let mut messages = Messages::new(args.message_format(), &args.compose.messages);
     let planned = plan(args, &mut messages);
     // What reading found is worth knowing even where a name on the command line is wrong.
     messages.tell(if matches!(planned, Ok(None)) { "nothing was planned" } else { "" });
@@ -81,13 +85,17 @@ fn plan(args: &PlanArgs, messages: &mut Messages) -> Result<Option<Exit>, Failur
         Some(rack) => Place::Deployed { rack, host_paths: &args.host_path },
         None => Place::Local { home: &home, project: &compose.folder },
     };
-    let mut decision = decide(&compose, place, &app);
-    decision.warnings.extend(messages.take());
+    let images = images_at_hand(&compose, place)?;
+    let mut decision = decide_knowing(&compose, place, &app, &images);
+    messages.add_silenced(decision.silenced);
+    messages.add(std::mem::take(&mut decision.warnings));
+    decision.warnings = messages.take();
+    decision.silenced = messages.silenced();
     decision.warnings.sort_by_cached_key(Problem::sort_key);
     let format = args.format.unwrap_or(Format::Text);
     match format {
         Format::Json => print(&format!("{:#}\n", as_json(&decision)))?,
-        Format::Text => print(&table(&decision))?,
+        Format::Text => print(&table::page(&decision, table::width()))?,
     };
     let is_refused = !decision.refusals.is_empty();
     // The document has them already; a form that was asked for is another matter.
@@ -95,6 +103,15 @@ fn plan(args: &PlanArgs, messages: &mut Messages) -> Result<Option<Exit>, Failur
         messages.add(decision.refusals.into_iter().chain(decision.warnings));
     }
     Ok(Some(if is_refused { Exit::Refused } else { Exit::Done }))
+}
+
+/// What this machine's engine knows of the images that the file names. On a laptop nothing depends on it.
+fn images_at_hand(compose: &Compose, place: Place<'_>) -> Result<Images, Failure> {
+    let names: BTreeSet<&str> = compose.active().filter_map(|service| service.image.as_deref()).collect();
+    if names.is_empty() || matches!(place, Place::Local { .. }) {
+        return Ok(Images::new());
+    }
+    super::block_on(images::known(&names))
 }
 
 fn app(args: &PlanArgs, compose: &Compose, messages: &Messages) -> Result<App, Failure> {
@@ -113,7 +130,8 @@ fn as_json(decision: &Decision) -> Value {
     let volumes: Vec<Value> = decision
         .volumes
         .iter()
-        .map(|planned| {
+        .zip(decision.shared_by())
+        .map(|(planned, shared_by)| {
             let volume = &planned.volume;
             let mut line = Map::new();
             let mut put = |key: &str, value: Value| drop(line.insert(key.to_owned(), value));
@@ -131,42 +149,25 @@ fn as_json(decision: &Decision) -> Value {
             if let Some(outer) = &volume.folded_into {
                 put("folded_into", json!(outer));
             }
+            if let Some(memory) = &volume.memory {
+                put("size_mib", json!(memory.mebibytes));
+                if let Some(mode) = memory.mode {
+                    put("mode", json!(format!("{mode:04o}")));
+                }
+            }
+            if !shared_by.is_empty() {
+                put("shared_by", json!(shared_by));
+            }
             put("file", json!(&*planned.place.file));
             put("line", json!(planned.place.line));
             put("column", json!(planned.place.column));
             Value::Object(line)
         })
         .collect();
-    json!({ "volumes": volumes, "refusals": decision.refusals, "warnings": decision.warnings })
-}
-
-/// Three lines a volume would be easier to align; one line is easier to read and to search.
-fn table(decision: &Decision) -> String {
-    let rows: Vec<[String; 3]> = decision
-        .volumes
-        .iter()
-        .map(|planned| {
-            let volume = &planned.volume;
-            let mut target = volume.target.clone();
-            if volume.read_only {
-                target.push_str(" (read-only)");
-            }
-            if let Some(outer) = &volume.folded_into {
-                target.push_str(&format!(" (inside {outer})"));
-            }
-            let source = if volume.kind == Kind::Tmpfs { "(memory)" } else { volume.source.as_str() };
-            [planned.service.to_string(), target, source.to_owned()]
-        })
-        .collect();
-    if rows.is_empty() {
-        return "no volumes\n".to_owned();
+    let mut document =
+        json!({ "volumes": volumes, "refusals": decision.refusals, "warnings": decision.warnings });
+    if decision.silenced > 0 {
+        document["silenced"] = json!(decision.silenced);
     }
-    let heads = ["SERVICE", "IN THE CONTAINER", "LIVES AT"].map(str::to_owned);
-    let width =
-        |column: usize| rows.iter().chain([&heads]).map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (first, second) = (width(0), width(1));
-    std::iter::once(&heads)
-        .chain(&rows)
-        .map(|[service, target, source]| format!("{service:<first$}  {target:<second$}  {source}\n"))
-        .collect()
+    document
 }
