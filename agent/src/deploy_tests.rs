@@ -163,6 +163,117 @@ fn what_a_service_says_for_all_its_entries_is_said_by_each() {
     assert_eq!(labels[2]["x-volumes"], extension("2:2", "0750"));
 }
 
+/// design.md, "Where volumes live", and its path rules: what each entry comes to on the share and on a laptop, as a source or a code.
+#[test]
+fn every_row_and_every_path_rule_on_the_share_and_on_a_laptop() {
+    const SHARE: &str = "/volumes/r-a";
+    const LAPTOP: &str = "/h/.convox/volumes/a";
+    let long = format!("/{}", "x".repeat(256));
+    let deep = "/xxxxxxxxx".repeat(410);
+    type Outcome = Result<String, &'static str>;
+    let rows: Vec<(&str, &str, Outcome, Outcome)> = vec![
+        ("/data", "/data", Ok(format!("{SHARE}/web/data")), Ok(format!("{LAPTOP}/web/data"))),
+        ("/foo:/my/path", "/foo:/my/path", Ok(format!("{SHARE}/web/foo")), Ok("/foo".into())),
+        ("/foo:/my/path:ro", "/foo:/my/path:ro", Ok(format!("{SHARE}/web/foo")), Ok("/foo".into())),
+        (
+            "name:/path",
+            "name:/path",
+            Ok(format!("{SHARE}/@volumes/name")),
+            Ok(format!("{LAPTOP}/@volumes/name")),
+        ),
+        ("a host path", "/etc/listed:/x", Ok("/etc/listed".into()), Ok("/etc/listed".into())),
+        (
+            "a host path, written otherwise",
+            "/etc//listed/:/x",
+            Ok("/etc/listed".into()),
+            Ok("/etc/listed".into()),
+        ),
+        (
+            "below a host path",
+            "/etc/listed/x:/x",
+            Ok(format!("{SHARE}/web/etc/listed/x")),
+            Ok("/etc/listed/x".into()),
+        ),
+        ("./src:/app", "./src:/app", Err("relative-source"), Ok("/h/p/src".into())),
+        ("../x:/y", "../x:/y", Err("relative-source"), Ok("/h/x".into())),
+        ("~/x:/y", "~/x:/y", Err("relative-source"), Ok("/h/x".into())),
+        ("tmpfs", "{type: tmpfs, target: /t, tmpfs: {size: 1m}}", Ok(String::new()), Ok(String::new())),
+        ("tmpfs, a missing size", "{type: tmpfs, target: /t}", Err("tmpfs-size"), Ok(String::new())),
+        ("npipe", "{type: npipe, source: p, target: /t}", Err("named-pipe"), Ok("p".into())),
+        ("cluster", "{type: cluster, source: c, target: /t}", Err("cluster-volume"), Ok("c".into())),
+        ("image", "{type: image, source: i, target: /t}", Err("image-volume"), Ok("i".into())),
+        ("a driver plugin", "plugin:/x", Err("volume-driver"), Ok(format!("{LAPTOP}/@volumes/plugin"))),
+        (
+            "external: true",
+            "elsewhere:/x",
+            Err("external-volume"),
+            Ok(format!("{LAPTOP}/@volumes/elsewhere")),
+        ),
+        ("targets are cleaned", "//a/./b/", Ok(format!("{SHARE}/web/a/b")), Ok(format!("{LAPTOP}/web/a/b"))),
+        ("targets must be absolute", "data", Err("relative-target"), Err("relative-target")),
+        ("`..` in a single path", "/a/../b", Err("dot-dot"), Err("dot-dot")),
+        ("`..` in a host part", "/a/../b:/c", Err("dot-dot"), Ok("/b".into())),
+        ("`..` in a target with a host part", "/a:/b/../c", Ok(format!("{SHARE}/web/a")), Ok("/a".into())),
+        ("`/` itself", "/", Err("root-target"), Err("root-target")),
+        ("`/` as a target", "/a:/", Err("root-target"), Err("root-target")),
+        ("`/` as a source", "/:/a", Err("root-source"), Ok("/".into())),
+        ("a target under /proc", "/proc/x", Err("kernel-path"), Err("kernel-path")),
+        ("a target under /sys", "/a:/sys/fs", Err("kernel-path"), Ok("/a".into())),
+        ("a target under /dev", "/dev", Err("kernel-path"), Err("kernel-path")),
+        (
+            "bytes are kept",
+            "/\u{e4}a\u{308}",
+            Ok(format!("{SHARE}/web/\u{e4}a\u{308}")),
+            Ok(format!("{LAPTOP}/web/\u{e4}a\u{308}")),
+        ),
+        ("a component over 255 bytes", &long, Err("too-long"), Err("too-long")),
+        ("a path over 4095 bytes", &deep, Err("too-long"), Err("too-long")),
+        ("an unknown mode", "/a:/b:RO", Err("unknown-option"), Err("unknown-option")),
+        ("`/x:ro`", "/x:ro", Err("option-without-source"), Err("option-without-source")),
+        ("a variable without a value", "$NOWHERE/x:/y", Err("unset-variable"), Err("unset-variable")),
+        ("two entries with one target", "/taken/", Err("duplicate-target"), Err("duplicate-target")),
+        ("`:z`", "/a:/b:z", Ok(format!("{SHARE}/web/a")), Ok("/a".into())),
+        (
+            "a colon in a path",
+            "{type: volume, source: name, target: '/a:b'}",
+            Err("colon-in-path"),
+            Ok(format!("{LAPTOP}/@volumes/name")),
+        ),
+    ];
+    let come_to = |decision: &Decision| match (decision.refusals.first(), decision.volumes.last()) {
+        (Some(refusal), _) => Err(refusal.code),
+        (None, Some(planned)) => Ok(planned.volume.source.clone()),
+        (None, None) => panic!("dropped without a word"),
+    };
+    let host_paths = ["/etc/listed".to_owned()];
+    for (row, entry, on_share, on_laptop) in rows {
+        let entry = if entry.starts_with('{') { entry.to_owned() } else { format!("\"{entry}\"") };
+        let text = format!(
+            "services:\n  web:\n    volumes:\n      - /taken\n      - {entry}\nvolumes: {{name: , plugin: {{driver: x}}, elsewhere: {{external: true}}}}\n"
+        );
+        let compose = read(text.leak());
+        let (rack, app) = ("r".parse().unwrap(), "a".parse().unwrap());
+        let deployed = decide(&compose, Place::Deployed { rack: &rack, host_paths: &host_paths }, &app);
+        assert_eq!(come_to(&deployed), on_share, "{row}, on the share");
+        assert_eq!(come_to(&local(&compose)), on_laptop, "{row}, on a laptop");
+    }
+}
+
+/// "Services as the compose specification allows, except `.`, `..` and a leading dot."
+#[test]
+fn every_service_that_could_leave_its_folder_is_refused() {
+    for (name, is_taken) in
+        [("web", true), ("a.b", true), ("-", true), (".", false), ("..", false), (".a", false)]
+    {
+        let text = format!("services:\n  '{name}':\n    volumes: [/a]\n");
+        let compose = read(text.leak());
+        for decision in [deployed(&compose), local(&compose)] {
+            assert_eq!(decision.volumes.len(), usize::from(is_taken), "{name}");
+            assert_eq!(decision.refusals.len(), usize::from(!is_taken), "{name}");
+        }
+    }
+}
+
 #[test]
 fn a_database_is_opened_by_one_task() {
     let warned = |service: &str| {

@@ -15,6 +15,32 @@ const NAME_MAX: usize = 255;
 const PATH_MAX: usize = 4095;
 /// In bytes: what ECS counts memory in.
 const MEBIBYTE: u64 = 1024 * 1024;
+/// Files of every machine.
+const MACHINE_FILES: [&str; 9] = [
+    "/etc/localtime",
+    "/etc/timezone",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/machine-id",
+    "/etc/resolv.conf",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/os-release",
+];
+/// Folders whose content is the machine's, whoever mounts them.
+const MACHINE_FOLDERS: [&str; 11] = [
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/var/run",
+    "/boot",
+    "/lib/modules",
+    "/usr/lib/modules",
+    "/usr/src",
+    "/var/lib/docker",
+    "/etc/ssl/certs",
+];
 /// What folders are called that a build fills.
 const BUILD_OUTPUT: [&str; 7] = ["node_modules", "vendor", ".venv", "bundle", "target", "dist", ".next"];
 /// The folder of an app's named volumes; no service can be called so.
@@ -214,21 +240,23 @@ fn volume(
         let reason =
             format!("`{target}` is the kernel's: a volume below `{root}` would hide it from the container");
         let is_memory = declaration.kind == declaration::Kind::Tmpfs;
-        let (help, why) = match target.as_str() {
-            "/dev/shm" if is_memory => (
-                "remove the entry, and set `linuxParameters.sharedMemorySize` in the task definition",
+        let elsewhere = "choose another path in the container".to_owned();
+        let (help, why) = match (&declaration.source, target.as_str()) {
+            (_, "/dev/shm") if is_memory => (
+                "remove the entry, and set `linuxParameters.sharedMemorySize` in the task definition"
+                    .to_owned(),
                 "ECS has a parameter of its own for shared memory",
             ),
-            _ if is_memory => {
-                ("choose another path in the container", "programs look for the kernel's files there")
+            _ if is_memory => (elsewhere, "programs look for the kernel's files there"),
+            (Some(Source::Absolute(path)), _) if is_within(&clean(path), root) => {
+                (of_the_instance(&clean(path)), "the share has no files of the kernel's")
             }
             _ => (
-                "choose another path in the container",
+                elsewhere,
                 "programs in the container would find the share's files where the kernel's belong",
             ),
         };
-        let refusal = finding("kernel-path", declaration, reason, help.to_owned());
-        return Err(Box::new(refusal.why(why)));
+        return Err(Box::new(finding("kernel-path", declaration, reason, help).why(why)));
     }
     if target == "/" {
         let reason = "a volume can't be the container's whole root".to_owned();
@@ -300,11 +328,10 @@ fn volume(
             if is_allowed(declaration, host_paths) {
                 Ok(made(Kind::Host, path, None))
             } else if path == "/" {
-                Err(refuse(
-                    "root-source",
-                    "`/` has no name that a folder on the share could have".to_owned(),
-                    "name a folder below `/`, or drop the host part",
-                ))
+                let reason = "`/` has no name that a folder on the share could have".to_owned();
+                let help = format!("name a folder below `/`; or, {}", of_the_instance("/"));
+                let why = "the container would find an empty folder where it has all of the machine's files on a laptop";
+                Err(Box::new(finding("root-source", declaration, reason, help).why(why)))
             } else {
                 below(Kind::Service, format!("{folder}/{service}{path}"))
             }
@@ -320,12 +347,20 @@ fn volume(
         (Some(Source::Relative { written: path, .. }), Place::Deployed { .. }) => {
             let reason =
                 format!("`{path}` is relative to the compose file, and an instance has no project folder");
-            let help = format!(
-                "to persist `{target}`, write `{target}` alone; code and configuration belong into the image"
-            );
+            // Read-only, or a file: it is meant to bring something, not to keep something.
+            let brings = declaration.read_only || is_called_like_a_file(path);
+            let help = match path
+                .strip_prefix("./")
+                .filter(|path| brings && !path.is_empty() && !has_dot_dot(path))
+            {
+                Some(path) => format!("put it into the image, in its Dockerfile: `COPY {path} {target}`"),
+                None if brings => format!("put it into the image, at `{target}`"),
+                None => format!(
+                    "to persist `{target}`, write `{target}` alone; code and configuration belong into the image"
+                ),
+            };
             let why = "the container would find an empty folder where it has the project's files on a laptop";
-            // Read-only, it is meant to bring files, not to keep some: that one belongs into the image.
-            let fix = (!declaration.read_only).then(|| target.clone());
+            let fix = (!brings).then(|| target.clone());
             Err(Box::new(finding("relative-source", declaration, reason, help).why(why).fix(fix)))
         }
     }
@@ -377,6 +412,14 @@ fn rounded(declaration: &Declaration, memory: Memory) -> Option<Finding> {
         .then(|| warning.why("ECS counts memory in MiB; nothing is lost by more"))
 }
 
+/// Whether a path ends in a name with an extension, as those of files do: `nginx.conf`, not `.n8n` or `conf.d`.
+fn is_called_like_a_file(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let extension = name.trim_start_matches('.').rsplit_once('.').map(|(_, extension)| extension);
+    extension
+        .is_some_and(|extension| (2..=10).contains(&extension.len()) && !extension.contains(char::is_numeric))
+}
+
 /// A short form without one of its options; nothing for a long one.
 fn without_option(declaration: &Declaration, option: &str) -> Option<String> {
     let (before, options) = declaration.text.rsplit_once(':')?;
@@ -392,7 +435,14 @@ fn is_allowed(declaration: &Declaration, host_paths: &[String]) -> bool {
     host_paths.iter().any(|allowed| clean(allowed) == clean(path))
 }
 
-/// Sources that are a socket or a file of the machine on every laptop, and would be an empty folder on the share.
+/// How to bind a path of the instance.
+fn of_the_instance(path: &str) -> String {
+    format!(
+        "to bind the instance's own, list `{path}` in the agents' `host_paths` (here: --host-path {path})"
+    )
+}
+
+/// Sources that are a socket, a file or a folder of the machine on every laptop, and would be an empty folder on the share.
 fn meant_as_the_machines(
     volume: &Volume,
     declaration: &Declaration,
@@ -402,20 +452,24 @@ fn meant_as_the_machines(
         None => volume.target.clone(),
         Some(_) => return None,
     };
-    let is_socket = path.ends_with(".sock");
-    let is_file =
-        ["/etc/localtime", "/etc/timezone", "/etc/hosts", "/etc/resolv.conf", "/etc/passwd", "/etc/group"]
-            .contains(&path.as_str());
-    let (code, what) = match (is_socket, is_file) {
-        (true, _) => ("socket", "a socket"),
-        (false, true) => ("machine-file", "a file of the machine"),
-        (false, false) => return None,
+    let is_file = MACHINE_FILES.contains(&path.as_str());
+    // A single path is a folder of the service's own, whatever its name.
+    let is_folder =
+        declaration.source.is_some() && MACHINE_FOLDERS.iter().any(|folder| is_within(&path, folder));
+    let (code, what) = match () {
+        () if path.ends_with(".sock") => ("socket", "a socket"),
+        () if is_file => ("machine-file", "a file of the machine"),
+        () if is_folder => ("machine-file", "the machine's own"),
+        () => return None,
     };
     let reason = format!("`{path}` is {what}, and here it becomes a folder on the share, empty at first");
-    let help = format!(
-        "to bind the instance's own, write `{path}:{}` and list `{path}` in the agents' `host_paths` (here: --host-path {path})",
-        volume.target
-    );
+    let help = match declaration.source {
+        Some(_) => of_the_instance(&path),
+        None => format!(
+            "to bind the instance's own, write `{path}:{}` and list `{path}` in the agents' `host_paths` (here: --host-path {path})",
+            volume.target
+        ),
+    };
     Some((code, reason, help))
 }
 

@@ -51,6 +51,16 @@ const CASES: &[(&str, &str, &str)] = &[
     ("relative-target-of-a-source", "plan", "services:\n  web:\n    volumes:\n      - /srv/a:b\n"),
     ("duplicate-target", "plan", "services:\n  web:\n    volumes:\n      - /a:/data\n      - /b:/data/\n"),
     ("relative-source", "plan", "services:\n  web:\n    volumes:\n      - ./html:/usr/share/nginx/html:ro\n"),
+    (
+        "relative-source-of-a-file",
+        "plan",
+        "services:\n  web:\n    volumes:\n      - ./conf/nginx.conf:/etc/nginx/nginx.conf\n      - ../shared/ca.pem:/etc/ca.pem\n",
+    ),
+    (
+        "monitor",
+        "plan",
+        "services:\n  exporter:\n    volumes:\n      - /proc:/host/proc:ro\n      - /sys:/sys:ro\n      - /:/rootfs:ro\n",
+    ),
     ("home-source", "plan", "services:\n  web:\n    volumes:\n      - ~/.aws:/home/node/.aws\n"),
     ("dot-dot", "plan", "services:\n  web:\n    volumes:\n      - /srv/../etc:/etc/app\n"),
     ("root-target", "plan", "services:\n  web:\n    volumes:\n      - /srv:/\n"),
@@ -250,6 +260,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "anchor",
         "plan",
         "x-common: &common\n  volumes:\n    - ./conf:/etc/app\nservices:\n  web:\n    <<: *common\n    image: x\n",
+    ),
+    (
+        "anchor-of-several-services",
+        "plan",
+        "x-common: &common\n  volumes:\n    - ./conf:/etc/app\nservices:\n  web:\n    <<: *common\n  worker:\n    <<: *common\n  cron:\n    <<: *common\n",
     ),
     (
         "merge-key-hides-volumes",

@@ -101,6 +101,9 @@ impl Messages {
     pub fn tell(&mut self, outcome: &str) {
         let mut problems = self.take();
         problems.sort_by_cached_key(Problem::sort_key);
+        if self.format != MessageFormat::Json {
+            problems = Problem::by_service(problems);
+        }
         let mut text = String::new();
         let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         for problem in &problems {

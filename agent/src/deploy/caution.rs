@@ -50,27 +50,43 @@ const DATABASES: [(&str, &[&str]); 24] = [
     ("prometheus", &["/prometheus"]),
 ];
 
-/// Images that don't run as root, by their last name, for those that are not at hand. Source: the images' Dockerfiles.
-const NOT_ROOT: [(&str, &str); 12] = [
-    ("jenkins", "1000"),
-    ("grafana", "472"),
-    ("prometheus", "65534"),
+/// Images that don't run as root, for those that are not at hand; without registry, tag and digest. Source: their Dockerfiles.
+const NOT_ROOT: [(&str, &str); 18] = [
+    ("jenkins/jenkins", "1000"),
+    ("grafana/grafana", "472"),
+    ("grafana/grafana-oss", "472"),
+    ("grafana/grafana-enterprise", "472"),
+    ("grafana/loki", "10001"),
+    ("prom/prometheus", "65534"),
     ("elasticsearch", "1000"),
-    ("opensearch", "1000"),
+    ("elasticsearch/elasticsearch", "1000"),
     ("kibana", "1000"),
+    ("kibana/kibana", "1000"),
     ("logstash", "1000"),
+    ("logstash/logstash", "1000"),
+    ("opensearchproject/opensearch", "1000"),
     ("sonarqube", "1000"),
-    ("nexus3", "200"),
-    ("node-red", "1000"),
-    ("n8n", "1000"),
-    ("loki", "10001"),
+    ("sonatype/nexus3", "200"),
+    ("nodered/node-red", "1000"),
+    ("n8nio/n8n", "1000"),
+    ("odoo", "odoo"),
 ];
 
-/// The name of an image without its registry, owner, tag and digest.
-fn last_name(image: &str) -> &str {
+/// An image's repository without its registry, tag and digest.
+fn repository(image: &str) -> &str {
     let name = image.split('@').next().unwrap_or(image);
-    let name = name.rsplit('/').next().unwrap_or(name);
+    let name = match name.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => rest,
+        _ => name,
+    };
+    let name = name.strip_prefix("library/").unwrap_or(name);
     name.split(':').next().unwrap_or(name)
+}
+
+/// The last part of that: what an image is called, whoever made it.
+fn last_name(image: &str) -> &str {
+    let repository = repository(image);
+    repository.rsplit('/').next().unwrap_or(repository)
 }
 
 /// Services with volumes that no active profile has.
@@ -191,7 +207,7 @@ fn runs_as(service: &Service, images: &Images) -> Option<(String, String)> {
     let image = service.image.as_ref()?;
     let user = match images.get(image) {
         Some(known) => known.user.clone(),
-        None => NOT_ROOT.into_iter().find(|(name, _)| *name == last_name(image))?.1.to_owned(),
+        None => NOT_ROOT.into_iter().find(|(name, _)| *name == repository(image))?.1.to_owned(),
     };
     Some((format!("its image `{image}`"), user))
 }
@@ -251,5 +267,10 @@ mod tests {
         ] {
             assert_eq!(last_name(image), name, "{image}");
         }
+        assert_eq!(
+            repository("docker.elastic.co/elasticsearch/elasticsearch:8@sha256:0"),
+            "elasticsearch/elasticsearch"
+        );
+        assert_eq!(repository("bitnami/jenkins"), "bitnami/jenkins", "another one than jenkins/jenkins");
     }
 }
