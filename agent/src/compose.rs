@@ -78,6 +78,10 @@ pub struct Service {
     pub profiles: Vec<String>,
     /// `user`
     pub user: Option<String>,
+    /// `image`
+    pub image: Option<String>,
+    /// How many containers of it there are to be: `deploy.replicas` or `scale`, where one of them says it.
+    pub replicas: Option<Replicas>,
     /// Its entries in order.
     pub entries: Vec<Entry>,
     /// `tmpfs`
@@ -86,6 +90,17 @@ pub struct Service {
     pub volumes_from: Vec<Text>,
     /// `x-volumes`, as it is.
     pub extension: Option<serde_json::Value>,
+    /// What was found while it was read, and stops nothing.
+    pub warnings: Vec<Problem>,
+}
+
+/// How many containers of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replicas {
+    /// How many.
+    pub count: u64,
+    /// Where that is said.
+    pub place: Place,
 }
 
 /// One entry of a service's `volumes:`.
@@ -224,9 +239,23 @@ fn finish(layer: Layer, selection: Selection, loader: &mut Loader<'_>) -> Compos
         ..Compose::default()
     };
     for (name, service) in services {
-        let ServiceLayer { place, volumes, tmpfs, volumes_from, profiles, user, extension, problems, .. } =
-            service;
+        let ServiceLayer {
+            place,
+            volumes,
+            tmpfs,
+            volumes_from,
+            profiles,
+            user,
+            extension,
+            problems,
+            others,
+            ..
+        } = service;
+        let (warnings, problems) =
+            problems.into_iter().partition(|problem| problem.severity == Severity::Warning);
+        let problems: Vec<Problem> = problems;
         loader.problems.extend(problems);
+        let other = |key: &str| others.iter().find(|(found, _)| found == key).map(|(_, node)| node);
         let profiles: Vec<String> = list(profiles).into_iter().map(|profile| profile.value).collect();
         compose.services.push(Service {
             is_active: is_active(&profiles, &selection.profiles),
@@ -235,10 +264,16 @@ fn finish(layer: Layer, selection: Selection, loader: &mut Loader<'_>) -> Compos
             place,
             profiles,
             user: user.value().map(|user| user.value.clone()),
+            image: other("image").and_then(crate::yaml::Node::as_text).map(str::to_owned),
+            replicas: other("deploy")
+                .and_then(|deploy| deploy.get("replicas"))
+                .or_else(|| other("scale"))
+                .and_then(replicas),
             entries: list(volumes).into_iter().map(|mount| mount.entry).collect(),
             tmpfs: list(tmpfs),
             volumes_from: list(volumes_from),
             extension: extension.value().map(crate::yaml::Node::as_json),
+            warnings,
         });
     }
     for (key, volume) in volumes {
@@ -261,6 +296,12 @@ fn finish(layer: Layer, selection: Selection, loader: &mut Loader<'_>) -> Compos
         loader.problems.extend(consistency::check(&compose, is_legacy));
     }
     compose
+}
+
+/// A number, also as the text that a variable came to; anything else is not this reader's business.
+fn replicas(node: &crate::yaml::Node) -> Option<Replicas> {
+    let count = node.as_scalar()?.parse().ok()?;
+    Some(Replicas { count, place: node.place.clone() })
 }
 
 fn list<T>(key: Key<Vec<T>>) -> Vec<T> {

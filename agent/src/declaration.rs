@@ -5,6 +5,7 @@
 pub mod complaint;
 pub mod label;
 pub mod short_syntax;
+pub mod tmpfs;
 
 use crate::path;
 use complaint::Complaint;

@@ -1,14 +1,21 @@
 //! From a compose file to volumes or refusals, for the share or for a laptop: one decision for `plan`, `patch` and the daemon.
 
+pub mod caution;
+
 use crate::{
-    compose::{self, Compose, Entry, Service, TopLevelVolume, consistency::other_service, layer::Text},
-    declaration::Declaration,
+    compose::{
+        self, Compose, Entry, Service, TopLevelVolume, consistency::other_service, layer::Text,
+        service::of_text_without_value,
+    },
+    declaration::{self, Declaration, tmpfs},
     layout::{self, Finding, Place, Volume},
     names::{App, ServiceName},
     problem::{Problem, Severity},
+    silence::Silences,
     yaml::Place as At,
 };
-use std::collections::{HashMap, HashSet};
+use caution::Images;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A volume with where it was declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,24 +39,59 @@ pub struct Decision {
     pub volumes: Vec<Planned>,
     /// Entries without a volume.
     pub refusals: Vec<Problem>,
-    /// Volumes with a warning.
+    /// Volumes, and services, with a warning.
     pub warnings: Vec<Problem>,
+    /// How many warnings the file silences; they are not among those.
+    pub silenced: usize,
 }
 
 /// Decides about every entry of every active service.
 pub fn decide(compose: &Compose, place: Place<'_>, app: &App) -> Decision {
+    decide_knowing(compose, place, app, &Images::new())
+}
+
+/// The same for who knows something of the images. What is a volume and what is refused doesn't depend on them.
+pub fn decide_knowing(compose: &Compose, place: Place<'_>, app: &App, images: &Images) -> Decision {
     let mut decision = Decision::default();
     let volumes = compose.volumes.iter().map(|volume| (volume.key.as_str(), volume)).collect();
     for service in compose.active() {
         decision.service(&volumes, service, place, app);
     }
     decision.all_volumes_from(compose, place);
+    let mut warnings: Vec<Problem> = caution::inactive(compose).collect();
+    warnings.extend(compose.active().flat_map(|service| service.warnings.clone()));
+    warnings.extend(caution::several_database_tasks(compose, &decision));
+    if matches!(place, Place::Deployed { .. }) {
+        warnings.extend(caution::not_root(compose, &decision, images));
+        warnings.extend(caution::uncovered(compose, &decision, images));
+    }
+    decision.warnings.extend(warnings);
+    let (silences, wrong) = Silences::of(compose);
+    decision.silenced = silences.take_from(&mut decision.warnings);
+    decision.warnings.extend(wrong);
     decision.refusals.sort_by_cached_key(Problem::sort_key);
     decision.warnings.sort_by_cached_key(Problem::sort_key);
     decision
 }
 
 impl Decision {
+    /// For each volume, which other services mount the same directory, or path of the machine.
+    pub fn shared_by(&self) -> Vec<Vec<&ServiceName>> {
+        let mut by_source: HashMap<&str, BTreeMap<&str, &ServiceName>> = HashMap::new();
+        let has_files =
+            |planned: &&Planned| !matches!(planned.volume.kind, layout::Kind::Tmpfs | layout::Kind::Docker);
+        for planned in self.volumes.iter().filter(has_files) {
+            let services = by_source.entry(planned.volume.source.as_str()).or_default();
+            services.insert(planned.service.as_str(), &planned.service);
+        }
+        let others = |planned: &Planned| {
+            let services = by_source.get(planned.volume.source.as_str()).filter(|_| has_files(&planned));
+            let services = services.into_iter().flat_map(BTreeMap::values);
+            services.copied().filter(|service| **service != planned.service).collect()
+        };
+        self.volumes.iter().map(others).collect()
+    }
+
     fn service(
         &mut self,
         volumes: &HashMap<&str, &TopLevelVolume>,
@@ -58,17 +100,8 @@ impl Decision {
         app: &App,
     ) {
         let is_deployed = matches!(place, Place::Deployed { .. });
-        if is_deployed {
-            self.refusals.extend(service.tmpfs.iter().map(|text| {
-                let reason = format!("`tmpfs`: memory at `{}` isn't passed on to ECS", text.value);
-                let help = "set `linuxParameters.tmpfs` in the task definition, and remove the entry";
-                Problem::refused("tmpfs", reason, help)
-                    .at(&text.place)
-                    .came_by(text.origin.as_ref())
-                    .service(&service.name)
-            }));
-        }
-        if service.entries.is_empty() && service.volumes_from.is_empty() {
+        let is_memory_ours = is_deployed && !service.tmpfs.is_empty();
+        if service.entries.is_empty() && service.volumes_from.is_empty() && !is_memory_ours {
             return;
         }
         let name: ServiceName = match service.name.parse() {
@@ -82,33 +115,47 @@ impl Decision {
         let (sound, unsound): (Vec<&Entry>, Vec<&Entry>) =
             service.entries.iter().partition(|entry| entry.refusals.is_empty());
         self.refusals.extend(unsound.into_iter().flat_map(|entry| entry.refusals.clone()));
-        let declarations: Vec<Declaration> =
-            sound.iter().map(|entry| with_extension(entry, service)).collect();
+        let mut sites: Vec<Site<'_>> = sound.into_iter().map(Site::Entry).collect();
+        let mut declarations: Vec<Declaration> = sites
+            .iter()
+            .filter_map(|site| site.entry().map(|entry| with_extension(entry, service)))
+            .collect();
+        // On a laptop Docker reads them itself, and they are no volumes there.
+        for text in service.tmpfs.iter().filter(|_| is_deployed) {
+            match memory(text) {
+                Ok(declaration) => {
+                    sites.push(Site::Tmpfs(text));
+                    declarations.push(declaration);
+                }
+                Err(refusals) => {
+                    self.refusals.extend(refusals.into_iter().map(|problem| problem.service(&service.name)));
+                }
+            }
+        }
         let laid_out = layout::layout(place, app, &name, &declarations);
         let told = |index: usize, severity, finding: Finding| {
             let Finding { code, reason, why, help, fix, .. } = finding;
-            let entry = sound[index];
-            let mut problem = entry.problem(Problem::of(severity, code, reason, help)).service(&service.name);
+            let site = &sites[index];
+            let mut problem = site.problem(Problem::of(severity, code, reason, help)).service(&service.name);
             problem.why = why.map(str::to_owned);
-            // What stands in the file is not what was looked at where variables changed it, or where it is a mapping.
-            problem.fix(fix.filter(|_| entry.resolved.is_none() && entry.is_short))
+            problem.fix(fix.filter(|_| site.is_what_was_looked_at()))
         };
         for (index, volume) in laid_out.volumes {
-            let entry = sound[index];
-            let top = entry.declaration.named().and_then(|name| volumes.get(name).copied());
+            let site = &sites[index];
+            let top = declarations[index].named().and_then(|name| volumes.get(name).copied());
             if let Some(problem) = top.filter(|_| is_deployed).and_then(not_on_a_share) {
-                let problem = entry.problem(problem).service(&service.name);
+                let problem = site.problem(problem).service(&service.name);
                 self.refusals.push(with_top_level(problem, top));
                 continue;
             }
             if let Some(problem) = top.and_then(renamed) {
-                let problem = entry.problem(problem).service(&service.name);
+                let problem = site.problem(problem).service(&service.name);
                 self.warnings.push(with_top_level(problem, top));
             }
             self.volumes.push(Planned {
                 service: name.clone(),
-                resolved: entry.resolved.clone(),
-                place: entry.place.clone(),
+                resolved: site.resolved(),
+                place: site.place().clone(),
                 declaration: declarations[index].clone(),
                 volume,
             });
@@ -125,7 +172,11 @@ impl Decision {
             compose.active().filter(|service| !service.volumes_from.is_empty()).collect();
         let second_hand: HashSet<&str> = takers.iter().map(|service| service.name.as_str()).collect();
         let mut offers: HashMap<String, Offer> = HashMap::new();
-        for planned in self.volumes.iter().filter(|_| !takers.is_empty()) {
+        // Docker passes volumes on, and memory of `volumes`, but not what the key `tmpfs` asks for.
+        let not_passed_on: BTreeSet<&At> =
+            compose.active().flat_map(|service| &service.tmpfs).map(|text| &text.place).collect();
+        let passed_on = self.volumes.iter().filter(|planned| !not_passed_on.contains(&planned.place));
+        for planned in passed_on.filter(|_| !takers.is_empty()) {
             let offer = offers.entry(planned.service.to_string()).or_default();
             if planned.volume.kind == layout::Kind::Service && matches!(place, Place::Deployed { .. }) {
                 offer.own.push(planned.volume.target.clone());
@@ -173,6 +224,79 @@ impl Decision {
             }
         }
     }
+}
+
+/// Where a declaration stands.
+enum Site<'a> {
+    /// In `volumes`.
+    Entry(&'a Entry),
+    /// In `tmpfs`.
+    Tmpfs(&'a Text),
+}
+
+impl<'a> Site<'a> {
+    fn entry(&self) -> Option<&'a Entry> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Tmpfs(_) => None,
+        }
+    }
+
+    fn place(&self) -> &'a At {
+        match self {
+            Self::Entry(entry) => &entry.place,
+            Self::Tmpfs(text) => &text.place,
+        }
+    }
+
+    fn resolved(&self) -> Option<String> {
+        match self {
+            Self::Entry(entry) => entry.resolved.clone(),
+            Self::Tmpfs(text) => text.written.is_some().then(|| text.value.clone()),
+        }
+    }
+
+    /// Not where variables changed it, or where it is a mapping: what could be written instead stands for what was looked at.
+    fn is_what_was_looked_at(&self) -> bool {
+        self.resolved().is_none() && self.entry().is_none_or(|entry| entry.is_short)
+    }
+
+    fn problem(&self, problem: Problem) -> Problem {
+        match self {
+            Self::Entry(entry) => entry.problem(problem),
+            Self::Tmpfs(text) => of_tmpfs(text, problem),
+        }
+    }
+}
+
+fn of_tmpfs(text: &Text, problem: Problem) -> Problem {
+    let mut problem = problem.at(&text.place).came_by(text.origin.as_ref());
+    problem.declaration = Some(text.as_written().to_owned());
+    problem.resolved = text.written.is_some().then(|| text.value.clone());
+    problem
+}
+
+/// What an entry of `tmpfs` declares, in the words of `volumes`.
+fn memory(text: &Text) -> Result<Declaration, Vec<Problem>> {
+    let mut refusals = Vec::new();
+    if let Some(written) = &text.written {
+        of_text_without_value(written, &mut |problem| refusals.push(of_tmpfs(text, problem)));
+    }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    let (mut declaration, errors) = tmpfs::parse(&text.value);
+    refusals.extend(
+        errors
+            .iter()
+            .map(|error| of_tmpfs(text, Problem::refused(error.code(), error.to_string(), error.help()))),
+    );
+    refusals.extend(declaration.complaints().iter().map(|complaint| {
+        let problem = Problem::refused(complaint.code(), complaint.to_string(), complaint.help());
+        of_tmpfs(text, problem.why(complaint.why()))
+    }));
+    text.as_written().clone_into(&mut declaration.text);
+    if refusals.is_empty() { Ok(declaration) } else { Err(refusals) }
 }
 
 /// What a service has for those that take its volumes.
@@ -224,6 +348,10 @@ fn why_not_taken(text: &Text, second_hand: &HashSet<&str>) -> Option<Problem> {
 /// What a service says about all its entries, said by each.
 fn with_extension(entry: &Entry, service: &Service) -> Declaration {
     let mut declaration = entry.declaration.clone();
+    if declaration.kind == declaration::Kind::Tmpfs {
+        // Memory has no owner to set and nothing to seed.
+        return declaration;
+    }
     let Some(of_service) = service.extension.as_ref().and_then(serde_json::Value::as_object) else {
         return declaration;
     };
@@ -277,14 +405,17 @@ fn renamed(top: &TopLevelVolume) -> Option<Problem> {
     Some(Problem::warning("volume-renamed", reason, "remove `name`").why(why))
 }
 
-/// What would be refused on deploy, for those who only read: warnings.
-pub fn refused_elsewhere(compose: &Compose) -> Vec<Problem> {
-    let (Ok(rack), Ok(app)) = ("rack".parse(), "app".parse()) else { return Vec::new() };
+/// What would be refused on deploy, for those who only read: warnings, and how many the file silences.
+pub fn refused_elsewhere(compose: &Compose) -> (Vec<Problem>, usize) {
+    let (Ok(rack), Ok(app)) = ("rack".parse(), "app".parse()) else { return (Vec::new(), 0) };
     let decision = decide(compose, Place::Deployed { rack: &rack, host_paths: &[] }, &app);
-    let all = decision.refusals.into_iter().chain(decision.warnings);
+    // What a profile leaves out is left out of the model as well, and whose a directory is matters where there is one.
+    let of_deploying = ["inactive-service", "non-root-image"];
+    let warnings = decision.warnings.into_iter().filter(|warning| !of_deploying.contains(&warning.code));
+    let all = decision.refusals.into_iter().chain(warnings);
     let mut told: Vec<Problem> = all.map(|problem| problem.as_severity(Severity::Warning)).collect();
     told.sort_by_cached_key(Problem::sort_key);
-    told
+    (told, decision.silenced)
 }
 
 #[cfg(test)]

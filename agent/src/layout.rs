@@ -7,12 +7,42 @@ use crate::{
     names::{App, Rack, ServiceName, VolumeName},
 };
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Longest component of a path, in bytes (limits.h, NAME_MAX).
 const NAME_MAX: usize = 255;
 /// Longest path, in bytes, without the final NUL (limits.h, PATH_MAX).
 const PATH_MAX: usize = 4095;
+/// In bytes: what ECS counts memory in.
+const MEBIBYTE: u64 = 1024 * 1024;
+/// Files of every machine.
+const MACHINE_FILES: [&str; 9] = [
+    "/etc/localtime",
+    "/etc/timezone",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/machine-id",
+    "/etc/resolv.conf",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/os-release",
+];
+/// Folders whose content is the machine's, whoever mounts them.
+const MACHINE_FOLDERS: [&str; 11] = [
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/var/run",
+    "/boot",
+    "/lib/modules",
+    "/usr/lib/modules",
+    "/usr/src",
+    "/var/lib/docker",
+    "/etc/ssl/certs",
+];
+/// What folders are called that a build fills.
+const BUILD_OUTPUT: [&str; 7] = ["node_modules", "vendor", ".venv", "bundle", "target", "dist", ".next"];
 /// The folder of an app's named volumes; no service can be called so.
 const NAMED: &str = "@volumes";
 
@@ -49,6 +79,17 @@ pub struct Volume {
     pub read_only: bool,
     /// The target of the volume whose mount already holds this one at the same place: it needs no mount of its own.
     pub folded_into: Option<String>,
+    /// What ECS is told about memory; none for anything else, and on a laptop, where Docker reads the file itself.
+    pub memory: Option<Memory>,
+}
+
+/// Memory, as ECS has it (API reference, `Tmpfs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// The most that it holds, in MiB.
+    pub mebibytes: i32,
+    /// The permissions of its root.
+    pub mode: Option<u32>,
 }
 
 /// A declaration that gets no volume, or one that gets something else than its words say.
@@ -154,6 +195,12 @@ pub fn layout(place: Place<'_>, app: &App, service: &ServiceName, declarations: 
                     let why = "what looks for it finds an empty folder, and may not start";
                     layout.warnings.push((index, finding(code, declaration, reason, help).why(why)));
                 }
+                if let Some(warning) = build_output(&volume, declaration) {
+                    layout.warnings.push((index, warning));
+                }
+                if let Some(warning) = volume.memory.and_then(|memory| rounded(declaration, memory)) {
+                    layout.warnings.push((index, warning));
+                }
                 for option in declaration.without_meaning() {
                     let reason = format!("the option `{option}` has no meaning here, and is left out");
                     let warning =
@@ -186,17 +233,30 @@ fn volume(
     let in_the_way = ["/proc", "/sys", "/dev"].into_iter().find(|root| is_within(&target, root));
     // On a laptop that is Docker's business, and a path of the instance that is allowed is bound as it is.
     let in_the_way = in_the_way.filter(|_| match place {
-        Place::Local { .. } => declaration.source.is_none(),
+        Place::Local { .. } => declaration.source.is_none() && declaration.kind == declaration::Kind::Volume,
         Place::Deployed { host_paths, .. } => !is_allowed(declaration, host_paths),
     });
     if let Some(root) = in_the_way {
         let reason =
             format!("`{target}` is the kernel's: a volume below `{root}` would hide it from the container");
-        let refusal =
-            finding("kernel-path", declaration, reason, "choose another path in the container".to_owned());
-        return Err(Box::new(
-            refusal.why("programs in the container would find the share's files where the kernel's belong"),
-        ));
+        let is_memory = declaration.kind == declaration::Kind::Tmpfs;
+        let elsewhere = "choose another path in the container".to_owned();
+        let (help, why) = match (&declaration.source, target.as_str()) {
+            (_, "/dev/shm") if is_memory => (
+                "remove the entry, and set `linuxParameters.sharedMemorySize` in the task definition"
+                    .to_owned(),
+                "ECS has a parameter of its own for shared memory",
+            ),
+            _ if is_memory => (elsewhere, "programs look for the kernel's files there"),
+            (Some(Source::Absolute(path)), _) if is_within(&clean(path), root) => {
+                (of_the_instance(&clean(path)), "the share has no files of the kernel's")
+            }
+            _ => (
+                elsewhere,
+                "programs in the container would find the share's files where the kernel's belong",
+            ),
+        };
+        return Err(Box::new(finding("kernel-path", declaration, reason, help).why(why)));
     }
     if target == "/" {
         let reason = "a volume can't be the container's whole root".to_owned();
@@ -211,6 +271,7 @@ fn volume(
         target: target.clone(),
         read_only: declaration.read_only,
         folded_into: None,
+        memory: None,
     };
     if let Place::Deployed { .. } = place {
         if let Some((code, reason, help)) = not_on_a_share(declaration) {
@@ -226,7 +287,13 @@ fn volume(
     }
     match declaration.kind {
         declaration::Kind::Volume | declaration::Kind::Bind => {}
-        declaration::Kind::Tmpfs => return Ok(made(Kind::Tmpfs, String::new(), None)),
+        declaration::Kind::Tmpfs => {
+            let volume = made(Kind::Tmpfs, String::new(), None);
+            return match place {
+                Place::Local { .. } => Ok(volume),
+                Place::Deployed { .. } => Ok(Volume { memory: Some(memory(declaration)?), ..volume }),
+            };
+        }
         declaration::Kind::NamedPipe | declaration::Kind::Cluster | declaration::Kind::Image => {
             let source = declaration.source.as_ref().map_or("", Source::written);
             return Ok(made(Kind::Docker, source.to_owned(), None));
@@ -261,11 +328,10 @@ fn volume(
             if is_allowed(declaration, host_paths) {
                 Ok(made(Kind::Host, path, None))
             } else if path == "/" {
-                Err(refuse(
-                    "root-source",
-                    "`/` has no name that a folder on the share could have".to_owned(),
-                    "name a folder below `/`, or drop the host part",
-                ))
+                let reason = "`/` has no name that a folder on the share could have".to_owned();
+                let help = format!("name a folder below `/`; or, {}", of_the_instance("/"));
+                let why = "the container would find an empty folder where it has all of the machine's files on a laptop";
+                Err(Box::new(finding("root-source", declaration, reason, help).why(why)))
             } else {
                 below(Kind::Service, format!("{folder}/{service}{path}"))
             }
@@ -281,15 +347,77 @@ fn volume(
         (Some(Source::Relative { written: path, .. }), Place::Deployed { .. }) => {
             let reason =
                 format!("`{path}` is relative to the compose file, and an instance has no project folder");
-            let help = format!(
-                "to persist `{target}`, write `{target}` alone; code and configuration belong into the image"
-            );
+            // Read-only, or a file: it is meant to bring something, not to keep something.
+            let brings = declaration.read_only || is_called_like_a_file(path);
+            let help = match path
+                .strip_prefix("./")
+                .filter(|path| brings && !path.is_empty() && !has_dot_dot(path))
+            {
+                Some(path) => format!("put it into the image, in its Dockerfile: `COPY {path} {target}`"),
+                None if brings => format!("put it into the image, at `{target}`"),
+                None => format!(
+                    "to persist `{target}`, write `{target}` alone; code and configuration belong into the image"
+                ),
+            };
             let why = "the container would find an empty folder where it has the project's files on a laptop";
-            // Read-only, it is meant to bring files, not to keep some: that one belongs into the image.
-            let fix = (!declaration.read_only).then(|| target.clone());
+            let fix = (!brings).then(|| target.clone());
             Err(Box::new(finding("relative-source", declaration, reason, help).why(why).fix(fix)))
         }
     }
+}
+
+/// What ECS is told about memory. A size is a must there, in whole MiB.
+fn memory(declaration: &Declaration) -> Result<Memory, Box<Finding>> {
+    let target = &declaration.target;
+    let refuse = |code, reason: String, help: &str, why| {
+        Box::new(finding(code, declaration, reason, help.to_owned()).why(why))
+    };
+    let why = "Docker's default is half of the machine's memory, or all; ECS has none";
+    let bytes = declaration.options.tmpfs_size.filter(|size| *size > 0);
+    let Some(bytes) = bytes else {
+        let reason = format!("the memory at `{target}` has no size, and ECS wants one");
+        let refusal = refuse("tmpfs-size", reason, "write how much it holds at most, such as 64 MiB", why);
+        let is_short = declaration.text.split(':').next() == Some(target.as_str());
+        let separator = if declaration.text.contains(':') { ',' } else { ':' };
+        let fix = (is_short && !declaration.text.contains("size="))
+            .then(|| format!("{}{separator}size=64m", declaration.text));
+        let help = if is_short { refusal.help.clone() } else { "add `tmpfs: { size: 64m }`".to_owned() };
+        return Err(Box::new(Finding { help, ..*refusal }.fix(fix)));
+    };
+    let mebibytes = bytes.unsigned_abs().div_ceil(MEBIBYTE);
+    let Ok(mebibytes) = i32::try_from(mebibytes) else {
+        let reason =
+            format!("the memory at `{target}` is to hold {mebibytes} MiB, more than ECS can be told");
+        return Err(refuse("tmpfs-size", reason, "write a smaller size", "no machine has so much"));
+    };
+    let mode = declaration.options.tmpfs_mode.filter(|mode| *mode != 0);
+    if let Some(mode) = mode.filter(|mode| *mode > 0o7777) {
+        let reason = format!("the mode of the memory at `{target}` is {mode:o} in octal, not permissions");
+        let why = "without a leading `0o` a number is a decimal one";
+        return Err(refuse("tmpfs", reason, "write it in octal: `0o1777`", why));
+    }
+    Ok(Memory { mebibytes, mode })
+}
+
+/// What is said where a size was rounded up.
+fn rounded(declaration: &Declaration, memory: Memory) -> Option<Finding> {
+    let bytes = declaration.options.tmpfs_size?.unsigned_abs();
+    let reason = format!(
+        "the size {bytes} bytes is no whole number of MiB; the memory at `{}` holds {} MiB",
+        declaration.target, memory.mebibytes
+    );
+    let help = format!("write `{}m`", memory.mebibytes);
+    let warning = finding("tmpfs-rounded", declaration, reason, help);
+    (!bytes.is_multiple_of(MEBIBYTE))
+        .then(|| warning.why("ECS counts memory in MiB; nothing is lost by more"))
+}
+
+/// Whether a path ends in a name with an extension, as those of files do: `nginx.conf`, not `.n8n` or `conf.d`.
+fn is_called_like_a_file(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let extension = name.trim_start_matches('.').rsplit_once('.').map(|(_, extension)| extension);
+    extension
+        .is_some_and(|extension| (2..=10).contains(&extension.len()) && !extension.contains(char::is_numeric))
 }
 
 /// A short form without one of its options; nothing for a long one.
@@ -307,7 +435,14 @@ fn is_allowed(declaration: &Declaration, host_paths: &[String]) -> bool {
     host_paths.iter().any(|allowed| clean(allowed) == clean(path))
 }
 
-/// Sources that are a socket or a file of the machine on every laptop, and would be an empty folder on the share.
+/// How to bind a path of the instance.
+fn of_the_instance(path: &str) -> String {
+    format!(
+        "to bind the instance's own, list `{path}` in the agents' `host_paths` (here: --host-path {path})"
+    )
+}
+
+/// Sources that are a socket, a file or a folder of the machine on every laptop, and would be an empty folder on the share.
 fn meant_as_the_machines(
     volume: &Volume,
     declaration: &Declaration,
@@ -317,21 +452,40 @@ fn meant_as_the_machines(
         None => volume.target.clone(),
         Some(_) => return None,
     };
-    let is_socket = path.ends_with(".sock");
-    let is_file =
-        ["/etc/localtime", "/etc/timezone", "/etc/hosts", "/etc/resolv.conf", "/etc/passwd", "/etc/group"]
-            .contains(&path.as_str());
-    let (code, what) = match (is_socket, is_file) {
-        (true, _) => ("socket", "a socket"),
-        (false, true) => ("machine-file", "a file of the machine"),
-        (false, false) => return None,
+    let is_file = MACHINE_FILES.contains(&path.as_str());
+    // A single path is a folder of the service's own, whatever its name.
+    let is_folder =
+        declaration.source.is_some() && MACHINE_FOLDERS.iter().any(|folder| is_within(&path, folder));
+    let (code, what) = match () {
+        () if path.ends_with(".sock") => ("socket", "a socket"),
+        () if is_file => ("machine-file", "a file of the machine"),
+        () if is_folder => ("machine-file", "the machine's own"),
+        () => return None,
     };
     let reason = format!("`{path}` is {what}, and here it becomes a folder on the share, empty at first");
-    let help = format!(
-        "to bind the instance's own, write `{path}:{}` and list `{path}` in the agents' `host_paths` (here: --host-path {path})",
+    let help = match declaration.source {
+        Some(_) => of_the_instance(&path),
+        None => format!(
+            "to bind the instance's own, write `{path}:{}` and list `{path}` in the agents' `host_paths` (here: --host-path {path})",
+            volume.target
+        ),
+    };
+    Some((code, reason, help))
+}
+
+/// Folders that are made while an image is built: kept, they outlive the image that they belong to.
+fn build_output(volume: &Volume, declaration: &Declaration) -> Option<Finding> {
+    let name = volume.target.rsplit('/').next().unwrap_or_default();
+    if volume.relative.is_none() || volume.read_only || !BUILD_OUTPUT.contains(&name) {
+        return None;
+    }
+    let reason = format!(
+        "`{}` is called like the output of a build: it is persisted across deploys, and a new image will not update it",
         volume.target
     );
-    Some((code, reason, help))
+    let help = "remove the entry, so that each image brings its own files".to_owned();
+    let why = "new code would run with the packages or pages of the first deploy, or with none";
+    Some(finding("build-output", declaration, reason, help).why(why))
 }
 
 /// What no folder on a share can be or do, by name.
@@ -351,12 +505,7 @@ fn not_on_a_share(declaration: &Declaration) -> Option<(&'static str, String, &'
             let reason = "ECS can't mount another image's files".to_owned();
             return Some(("image-volume", reason, "copy the files in the Dockerfile: `COPY --from`"));
         }
-        declaration::Kind::Tmpfs => {
-            let reason = "memory is not a folder on the share, and isn't passed on to ECS".to_owned();
-            let help = "set `linuxParameters.tmpfs` in the task definition, and remove the entry";
-            return Some(("tmpfs", reason, help));
-        }
-        declaration::Kind::Volume | declaration::Kind::Bind => {}
+        declaration::Kind::Tmpfs | declaration::Kind::Volume | declaration::Kind::Bind => {}
     }
     if let Some(propagation) = asked(&options.propagation).filter(|word| word != "rprivate") {
         let reason = format!("ECS can't mount with the propagation `{propagation}`");
@@ -392,13 +541,27 @@ fn fold(layout: &mut Layout) {
     for (_, volume) in layout.volumes.iter().filter(|(_, volume)| volume.relative.is_some()) {
         by_source.entry(volume.source.clone()).or_insert_with(|| volume.clone());
     }
+    let is_inside = |volume: &Volume| {
+        let mut above = volume.source.match_indices('/').map(|(at, _)| &volume.source[..at]);
+        volume.relative.is_some() && above.any(|folder| by_source.contains_key(folder))
+    };
+    // What is mounted for sure: all but those that are to be folded or refused.
+    let mounted: HashSet<String> = layout
+        .volumes
+        .iter()
+        .filter(|(_, volume)| !is_inside(volume))
+        .map(|(_, volume)| volume.target.clone())
+        .collect();
     layout.volumes.retain_mut(|(index, inner)| {
         // The outermost one: of the folders above, the first that is a volume's own.
         let above = inner.source.match_indices('/').map(|(at, _)| &inner.source[..at]);
         let outer = above.filter_map(|folder| by_source.get(folder)).next();
         let Some(outer) = outer.filter(|_| inner.relative.is_some()) else { return true };
         let rest = inner.source.get(outer.source.len()..).unwrap_or_default();
-        let same_place = inner.target == format!("{}{rest}", outer.target);
+        // Another mount between the two hides the outer one's files there.
+        let mut way = inner.target.match_indices('/').map(|(at, _)| &inner.target[..at]);
+        let same_place = inner.target == format!("{}{rest}", outer.target)
+            && !way.any(|path| path.len() > outer.target.len() && mounted.contains(path));
         if same_place && inner.read_only == outer.read_only {
             inner.folded_into = Some(outer.target.clone());
             return true;
@@ -422,7 +585,7 @@ fn fold(layout: &mut Layout) {
 }
 
 /// Whether `path` is `root` or below it; both cleaned.
-fn is_within(path: &str, root: &str) -> bool {
+pub fn is_within(path: &str, root: &str) -> bool {
     path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -129,12 +129,64 @@ fn what_looks_like_the_machines_own_is_a_folder_with_a_warning() {
     assert_eq!((allowed.warnings.len(), allowed.volumes[0].1.source.as_str()), (0, "/run/x.sock"));
 }
 
+/// An entry of a service's `tmpfs`, where each of its options can be passed on.
+fn memory_of(entry: &str) -> Declaration {
+    let (declaration, errors) = declaration::tmpfs::parse(entry);
+    assert_eq!(errors, []);
+    declaration
+}
+
+#[test]
+fn memory_has_a_size_in_whole_mib() {
+    let rack = "production".parse().unwrap();
+    let place = Place::Deployed { rack: &rack, host_paths: &[] };
+    let laid_out = |entry: &str| layout(place, &app(), &service("web"), &[memory_of(entry)]);
+    for (entry, mebibytes, mode, warnings) in [
+        ("/run:size=64m", 64, None, vec![]),
+        ("/run:size=65536k,mode=1777", 64, Some(0o1777), vec![]),
+        ("/run:size=1", 1, None, vec!["tmpfs-rounded"]),
+        ("/run:size=67108865,mode=0", 65, None, vec!["tmpfs-rounded"]),
+    ] {
+        let layout = laid_out(entry);
+        let volume = &layout.volumes[0].1;
+        assert_eq!(
+            (volume.kind, volume.source.as_str(), volume.relative.as_deref()),
+            (Kind::Tmpfs, "", None)
+        );
+        assert_eq!(volume.memory, Some(Memory { mebibytes, mode }), "{entry}");
+        assert_eq!(layout.warnings.iter().map(|(_, f)| f.code).collect::<Vec<_>>(), warnings, "{entry}");
+    }
+    for (entry, code, fix) in [
+        ("/run", "tmpfs-size", Some("/run:size=64m")),
+        ("/run:ro", "tmpfs-size", Some("/run:ro,size=64m")),
+        ("/run:size=0", "tmpfs-size", None),
+        ("/run:size=9000p", "tmpfs-size", None),
+        ("/run:size=1m,mode=17777", "tmpfs", None),
+        ("/dev/shm:size=1m", "kernel-path", None),
+    ] {
+        let layout = laid_out(entry);
+        assert_eq!((codes(&layout), layout.refusals[0].1.fix.as_deref()), (vec![code], fix), "{entry}");
+    }
+    let on_a_laptop = Place::Local { home: "/home/ann", project: "/home/ann/src" };
+    let layout = layout(on_a_laptop, &app(), &service("web"), &["/run", "/dev/shm"].map(memory_of));
+    assert_eq!((layout.volumes.len(), layout.refusals.len(), layout.volumes[0].1.memory), (2, 0, None));
+}
+
 #[test]
 fn a_volume_inside_another_at_the_same_place_is_folded() {
     let layout = deployed(&["/data/sub", "/data"]);
     let folded: Vec<_> =
         layout.volumes.iter().map(|(_, v)| (v.target.as_str(), v.folded_into.as_deref())).collect();
     assert_eq!(folded, [("/data/sub", Some("/data")), ("/data", None)]);
+}
+
+#[test]
+fn a_volume_behind_another_mount_is_not_folded() {
+    for entries in [["/data", "/x:/data/a", "/data/a/b"], ["/data", "name:/data/a", "/data/a/b"]] {
+        assert_eq!(codes(&deployed(&entries)), ["nested-volume"], "{entries:?}");
+    }
+    let folded = deployed(&["/data", "/data/a", "/data/a/b"]);
+    assert_eq!(folded.volumes.iter().filter(|(_, v)| v.folded_into.as_deref() == Some("/data")).count(), 2);
 }
 
 #[test]
@@ -195,18 +247,60 @@ proptest! {
         prop_assert!(once.starts_with('/') && !once.contains("//"));
     }
 
-    /// Model: a container's view maps a target to a source; a folded volume must be seen through its outer one at its own place.
+    /// Model: of the mounts above a path the nearest one says what backs it. Folding takes mounts away, and changes nothing of that.
     #[test]
-    fn folding_changes_nothing_that_a_container_sees(declarations in entries()) {
+    fn folding_changes_nothing_that_a_container_sees(declarations in nested_entries()) {
         let rack: Rack = "r".parse().unwrap();
-        let laid_out = layout(Place::Deployed { rack: &rack, host_paths: &[] }, &app(), &service("web"), &declarations);
-        for (_, inner) in &laid_out.volumes {
-            let Some(target) = &inner.folded_into else { continue };
-            let (_, outer) = laid_out.volumes.iter().find(|(_, v)| v.target == *target).unwrap();
-            prop_assert_eq!(outer.folded_into.as_deref(), None);
-            let seen_at = inner.target.strip_prefix(&outer.target).unwrap();
-            prop_assert_eq!(format!("{}{seen_at}", outer.source), inner.source.clone());
-            prop_assert_eq!(outer.read_only, inner.read_only);
+        let host_paths = ["/c".to_owned()];
+        let place = Place::Deployed { rack: &rack, host_paths: &host_paths };
+        let laid_out = layout(place, &app(), &service("web"), &declarations);
+        let all: Vec<&Volume> = laid_out.volumes.iter().map(|(_, volume)| volume).collect();
+        let mounted: Vec<&Volume> = all.iter().copied().filter(|volume| volume.folded_into.is_none()).collect();
+        for volume in &all {
+            if let Some(target) = &volume.folded_into {
+                prop_assert!(mounted.iter().any(|outer| outer.target == *target), "{} is no mount", target);
+            }
+            let mut path = format!("{}/deeper/still", volume.target);
+            while !path.is_empty() {
+                prop_assert_eq!(backing(&all, &path), backing(&mounted, &path), "{}", path);
+                path.truncate(path.rfind('/').unwrap_or_default());
+            }
+        }
+        // And no directory inside another one is a bind source of its own.
+        for (inner, outer) in mounted.iter().flat_map(|a| mounted.iter().map(move |b| (a, b))) {
+            let both_ours = inner.relative.is_some() && outer.relative.is_some();
+            prop_assert!(
+                !both_ours || inner.source == outer.source || !is_within(&inner.source, &outer.source),
+                "{} in {}", inner.source, outer.source
+            );
         }
     }
+}
+
+/// What a path in a container is, with these mounts: whose it is, where, and whether it can be written; nothing for the image's own.
+fn backing(mounts: &[&Volume], path: &str) -> Option<(Kind, String, bool)> {
+    let above = mounts.iter().filter(|volume| is_within(path, &volume.target));
+    let nearest = above.max_by_key(|volume| volume.target.len())?;
+    let source = if nearest.kind == Kind::Tmpfs { &nearest.target } else { &nearest.source };
+    // A directory of a service is one wherever it is reached from.
+    Some((nearest.kind, format!("{source}{}", &path[nearest.target.len()..]), nearest.read_only))
+}
+
+/// Entries that lie in each other's way: few names, of volumes of every kind.
+fn nested_entries() -> impl Strategy<Value = Vec<Declaration>> {
+    let path = || "(/[ab]){1,4}";
+    let entry = prop_oneof![
+        4 => path(),
+        2 => (path(), path()).prop_map(|(s, t)| format!("{s}:{t}")),
+        1 => (path(), path()).prop_map(|(s, t)| format!("{s}:{t}:ro")),
+        1 => path().prop_map(|t| format!("{t}:{t}:ro")),
+        1 => path().prop_map(|t| format!("name:{t}")),
+        1 => path().prop_map(|t| format!("/c:{t}")),
+        1 => path().prop_map(|t| format!("memory:{t}")),
+    ];
+    let read = |entry: &String| match entry.strip_prefix("memory:") {
+        Some(target) => memory_of(&format!("{target}:size=1m")),
+        None => entry.parse().unwrap(),
+    };
+    proptest::collection::vec(entry, 1..8).prop_map(move |entries| entries.iter().map(read).collect())
 }

@@ -7,13 +7,13 @@
 //! | [`names`] | what a rack, an app, a service and a named volume may be called |
 //! | [`yaml`], [`compose`], [`declaration`], [`path`] | what compose files declare, and where it stands |
 //! | [`labels`], [`labelling`] | how a task definition carries declarations |
-//! | [`layout`], [`deploy`] | where each volume lives, or why it can't |
+//! | [`layout`], [`deploy`] | where each volume lives, or why it can't; what is better known before |
 //! | [`patch`] | what a task definition with its volumes looks like, and whether two are the same |
 //! | [`apply`] | what a compose file makes of an ECS service's task definition, and how its deployment goes |
 //! | [`service`], [`reading`], [`history`], [`rollout`] | what a service and its revision are to the agent, and what comes next |
 //! | [`config`] | what the configuration means |
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
-//! | [`problem`], [`sources`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
+//! | [`problem`], [`sources`], [`codes`], [`silence`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
 //!
 //! The edges touch one outside thing each.
 //!
@@ -25,6 +25,7 @@
 //! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
 //! | [`memory`] | the instance's own disk |
+//! | [`images`] | the Docker engine of this machine, for what it knows of images |
 //! | [`health`], [`systemd`] | operators |
 //!
 //! The loop and the commands put them together: [`reconcile`] observes, plans, starts [`jobs`] when [`schedule`] says so, and
@@ -33,6 +34,7 @@
 pub mod apply;
 pub mod aws;
 pub mod cli;
+pub mod codes;
 pub mod commands;
 pub mod compose;
 pub mod config;
@@ -49,6 +51,7 @@ pub mod health;
 pub mod histories;
 pub mod history;
 pub mod identity;
+pub mod images;
 pub mod imds;
 pub mod jobs;
 pub mod labelling;
@@ -77,6 +80,7 @@ pub mod schedule;
 pub mod service;
 pub mod share;
 pub mod share_worker;
+pub mod silence;
 pub mod sources;
 pub mod spelling;
 pub mod systemd;

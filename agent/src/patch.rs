@@ -13,9 +13,10 @@ pub use strip::{strip, unpatch};
 use crate::{
     labelling::Written,
     labels::{self, ContainerDeclarations, FINGERPRINT, GATE, LabelError, SOURCE, UNDO},
-    layout::{self, Finding, Place, Volume},
+    layout::{self, Finding, Kind, Place, Volume},
     mount::VOLUMES_ROOT,
     names::{App, Rack},
+    silence,
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -129,6 +130,14 @@ pub enum PatchError {
         /// The author's volume.
         volume: String,
     },
+    /// The author's own memory is in the way.
+    #[error("container `{container}` already has memory at `{target}`, by its own linuxParameters.tmpfs")]
+    MemoryTaken {
+        /// The container.
+        container: String,
+        /// The path.
+        target: String,
+    },
     /// Too large with what was added.
     #[error("with its volumes it has {bytes} bytes; ECS takes {LARGEST_BYTES} at most")]
     TooLarge {
@@ -159,7 +168,7 @@ impl PatchError {
             Self::Label(_) => "malformed-label",
             Self::Refused { refusals, .. } => refusals.first().map_or("refused", |finding| finding.code),
             Self::NoInstances(_) => "no-instances",
-            Self::TargetTaken { .. } => "target-taken",
+            Self::TargetTaken { .. } | Self::MemoryTaken { .. } => "target-taken",
             Self::TooLarge { .. } => "too-large",
             Self::TooManyContainers(_) => "too-many-containers",
             Self::TooManyConstraints(_) => "too-many-constraints",
@@ -180,7 +189,9 @@ impl PatchError {
             Self::NoInstances(_) => {
                 "volumes need the EC2 launch type: set requiresCompatibilities to [\"EC2\"]".to_owned()
             }
-            Self::TargetTaken { .. } => "remove the mount, or the declaration".to_owned(),
+            Self::TargetTaken { .. } | Self::MemoryTaken { .. } => {
+                "remove the mount, or the declaration".to_owned()
+            }
             Self::TooLarge { .. } => {
                 "make the task definition smaller, for example by moving its environment to files".to_owned()
             }
@@ -277,8 +288,12 @@ pub fn patch_with(
             let refusals = layout.refusals.into_iter().map(|(_, finding)| finding).collect();
             return Err(PatchError::Refused { container: declares.container.clone(), refusals });
         }
-        warnings
-            .extend(layout.warnings.into_iter().map(|(_, finding)| (declares.container.clone(), finding)));
+        let is_told = |(index, finding): &(usize, Finding)| {
+            let extension = declares.declarations.get(*index).and_then(|d| d.options.extension.as_ref());
+            !silence::is_silenced(extension, finding.code)
+        };
+        let told = layout.warnings.into_iter().filter(is_told);
+        warnings.extend(told.map(|(_, finding)| (declares.container.clone(), finding)));
         let volumes: Vec<Volume> = layout.volumes.into_iter().map(|(_, volume)| volume).collect();
         laid_out.push((declares, volumes));
     }
@@ -286,8 +301,12 @@ pub fn patch_with(
     let fingerprint = fingerprint(&patched, &laid_out);
     for (declares, volumes) in &laid_out {
         mount(&mut patched, declares, volumes, &mut undo)?;
+        give_memory(&mut patched, declares, volumes, &mut undo)?;
     }
-    let gate = settings.gate && declaring.iter().all(|declares| !declares.gate_off);
+    let mut volumes = laid_out.iter().flat_map(|(_, volumes)| volumes).peekable();
+    // Memory alone waits for no share.
+    let is_all_memory = volumes.peek().is_some() && volumes.all(|volume| volume.kind == Kind::Tmpfs);
+    let gate = settings.gate && !is_all_memory && declaring.iter().all(|declares| !declares.gate_off);
     set_gate(&mut patched, gate, &mut undo)?;
     let container = container_mut(&mut patched, &first);
     if let Some(labels) = container.and_then(|c| c.get_mut("dockerLabels")).and_then(Value::as_object_mut) {
@@ -375,9 +394,19 @@ fn fingerprint(stripped: &Value, laid_out: &[(&ContainerDeclarations, Vec<Volume
     let layout: Vec<Value> = laid_out
         .iter()
         .map(|(declares, volumes)| {
-            let mut volumes: Vec<_> = volumes.iter().map(|v| (&v.target, &v.source, v.read_only)).collect();
-            volumes.sort();
-            json!([declares.container, volumes])
+            let mut on_disk: Vec<_> = volumes
+                .iter()
+                .filter(|volume| volume.kind != Kind::Tmpfs)
+                .map(|v| (&v.target, &v.source, v.read_only))
+                .collect();
+            on_disk.sort();
+            let mut memory: Vec<_> =
+                volumes.iter().filter_map(|v| Some((&v.target, v.memory?, v.read_only))).collect();
+            memory.sort_by_key(|(target, _, _)| *target);
+            match memory.as_slice() {
+                [] => json!([declares.container, on_disk]),
+                memory => json!([declares.container, on_disk, memory]),
+            }
         })
         .collect();
     let text = json!([compare::normal(stripped), layout, VOLUMES_ROOT]).to_string();
@@ -408,7 +437,8 @@ fn mount(
     volumes: &[Volume],
     undo: &mut Undo,
 ) -> Result<(), PatchError> {
-    let mut mounted: Vec<&Volume> = volumes.iter().filter(|volume| volume.folded_into.is_none()).collect();
+    let is_mounted = |volume: &&Volume| volume.folded_into.is_none() && volume.kind != Kind::Tmpfs;
+    let mut mounted: Vec<&Volume> = volumes.iter().filter(is_mounted).collect();
     mounted.sort_by(|a, b| a.target.cmp(&b.target));
     if mounted.is_empty() {
         return Ok(());
@@ -429,26 +459,81 @@ fn mount(
     }
     let Some(container) = container_mut(document, &declares.container) else { return Ok(()) };
     let path = format!("containerDefinitions/{}/mountPoints", declares.container);
+    let authors_memory = container.get("linuxParameters").and_then(|linux| linux.get("tmpfs")).cloned();
     let points = list(container, "mountPoints", &path, undo);
+    let memory = authors_memory.as_ref().and_then(Value::as_array);
     for volume in mounted {
-        let taken = points.iter().find(|point| {
-            point
-                .get("containerPath")
-                .and_then(Value::as_str)
-                .is_some_and(|path| layout::clean(path) == volume.target)
-        });
-        if let Some(taken) = taken {
-            return Err(PatchError::TargetTaken {
-                container: declares.container.clone(),
-                target: volume.target.clone(),
-                volume: taken.get("sourceVolume").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            });
+        if let Some(taken) = points.iter().find(|point| is_at(point, &volume.target)) {
+            return Err(target_taken(declares, &volume.target, taken));
+        }
+        if memory.into_iter().flatten().any(|memory| is_at(memory, &volume.target)) {
+            return Err(memory_taken(declares, &volume.target));
         }
         points.push(json!({
             "sourceVolume": volume_name(&volume.source),
             "containerPath": volume.target,
             "readOnly": volume.read_only,
         }));
+    }
+    Ok(())
+}
+
+/// Whether a mount of a container is at a path.
+fn is_at(mount: &Value, target: &str) -> bool {
+    mount.get("containerPath").and_then(Value::as_str).is_some_and(|path| layout::clean(path) == target)
+}
+
+fn target_taken(declares: &ContainerDeclarations, target: &str, by: &Value) -> PatchError {
+    PatchError::TargetTaken {
+        container: declares.container.clone(),
+        target: target.to_owned(),
+        volume: by.get("sourceVolume").and_then(Value::as_str).unwrap_or_default().to_owned(),
+    }
+}
+
+fn memory_taken(declares: &ContainerDeclarations, target: &str) -> PatchError {
+    PatchError::MemoryTaken { container: declares.container.clone(), target: target.to_owned() }
+}
+
+/// Appends to `linuxParameters.tmpfs`. It carries no name by which it could be known as ours, so the undo label lists the paths.
+/// What stands there already exactly so (a tool may keep it and lose our labels) is left to whoever wrote it.
+fn give_memory(
+    document: &mut Value,
+    declares: &ContainerDeclarations,
+    volumes: &[Volume],
+    undo: &mut Undo,
+) -> Result<(), PatchError> {
+    let mut wanted: Vec<(&Volume, layout::Memory)> =
+        volumes.iter().filter_map(|volume| Some((volume, volume.memory?))).collect();
+    wanted.sort_by(|(a, _), (b, _)| a.target.cmp(&b.target));
+    let Some(container) = container_mut(document, &declares.container) else { return Ok(()) };
+    for (volume, memory) in wanted {
+        let target = &volume.target;
+        let points = container.get("mountPoints").and_then(Value::as_array).into_iter().flatten();
+        if let Some(taken) = points.into_iter().find(|point| is_at(point, target)) {
+            return Err(target_taken(declares, target, taken));
+        }
+        let mut options: Vec<String> = volume.read_only.then(|| "ro".to_owned()).into_iter().collect();
+        options.extend(memory.mode.map(|mode| format!("mode={mode:04o}")));
+        let mut ours = json!({ "containerPath": target, "size": memory.mebibytes });
+        if !options.is_empty() {
+            ours["mountOptions"] = json!(options);
+        }
+        let there = container.get("linuxParameters").and_then(|linux| linux.get("tmpfs"));
+        let mut there = there.and_then(Value::as_array).into_iter().flatten();
+        match there.find(|memory| is_at(memory, target)) {
+            Some(same) if compare::normal(same) == compare::normal(&ours) => continue,
+            Some(_) => return Err(memory_taken(declares, target)),
+            None => {}
+        }
+        let path = format!("containerDefinitions/{}/linuxParameters", declares.container);
+        if !container.get("linuxParameters").is_some_and(Value::is_object) {
+            container.insert("linuxParameters".to_owned(), json!({}));
+            undo.absent.push(path.clone());
+        }
+        let Some(Value::Object(linux)) = container.get_mut("linuxParameters") else { continue };
+        list(linux, "tmpfs", &format!("{path}/tmpfs"), undo).push(ours);
+        undo.tmpfs.entry(declares.container.clone()).or_default().push(target.clone());
     }
     Ok(())
 }

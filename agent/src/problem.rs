@@ -7,6 +7,9 @@ use crate::yaml::{Origin, Place, Step};
 use serde::Serialize;
 use std::sync::Arc;
 
+/// So many problems of one place are compared for being the same.
+const CLOSE: usize = 16;
+
 /// How much it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -69,6 +72,9 @@ pub struct Problem {
     /// The service, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// Other services of which the same is to be said; JSON has a line for each instead.
+    #[serde(skip)]
+    pub also: Vec<String>,
     /// Which entry of the list, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entry: Option<usize>,
@@ -108,6 +114,7 @@ impl Problem {
             code,
             severity,
             service: None,
+            also: Vec::new(),
             entry: None,
             declaration: None,
             resolved: None,
@@ -195,6 +202,35 @@ impl Problem {
     pub fn sort_key(&self) -> (Option<(String, usize, usize)>, Severity, &'static str) {
         let place = self.place.as_ref().map(|label| (label.file.clone(), label.line, label.column));
         (place, self.severity, self.code)
+    }
+
+    /// Problems that an anchor or a base brings to several services, each told once, with the services that have it.
+    pub fn by_service(problems: Vec<Self>) -> Vec<Self> {
+        let mut told: Vec<Self> = Vec::new();
+        for problem in problems {
+            let same = |first: &&mut Self| {
+                let is_here = problem.place.is_some() && first.place == problem.place;
+                is_here
+                    && (first.code, first.severity, &first.reason)
+                        == (problem.code, problem.severity, &problem.reason)
+            };
+            // They are sorted by place: the same ones are not far apart.
+            match (told.iter_mut().rev().take(CLOSE).find(same), &problem.service) {
+                (Some(first), Some(service)) => first.also.push(service.clone()),
+                _ => told.push(problem),
+            }
+        }
+        told
+    }
+
+    /// The other services as a sentence; nothing, where there are none.
+    pub fn of_others(&self) -> Option<String> {
+        let names: Vec<String> = self.also.iter().map(|name| format!("`{name}`")).collect();
+        let (last, others) = names.split_last()?;
+        Some(match others {
+            [] => format!("the same in service {last}"),
+            others => format!("the same in the services {} and {last}", others.join(", ")),
+        })
     }
 
     /// Whose it is, as the beginning of a sentence: the service, the entry and what it declares.

@@ -84,6 +84,8 @@ pub struct Node {
     pub origin: Option<Arc<Origin>>,
     /// What it is.
     pub value: Value,
+    /// As the value of a key `volumes`: what a merge key would have brought there.
+    pub hides: Option<Box<Node>>,
 }
 
 /// What a node is.

@@ -20,6 +20,15 @@ fn shop() -> Cluster {
 }
 
 impl Cluster {
+    /// What `plan --detailed-exitcode` says of the shop.
+    fn pending(&self, arguments: &str) -> String {
+        let arguments = format!(
+            "plan {SHOP} --detailed-exitcode --cluster default --rack production --region us-east-1{arguments}"
+        );
+        let (stdout, stderr, code) = self.run(&arguments);
+        format!("$ volumes-agent {arguments}\n--- stdout\n{stdout}--- stderr\n{stderr}--- exit code {code}\n")
+    }
+
     /// All that a run of `apply` says, what differs between two runs replaced.
     fn apply(&self, arguments: &str) -> String {
         let arguments = format!("apply {arguments} --cluster default --rack production --region us-east-1");
@@ -79,7 +88,10 @@ fn applied_twice_and_with_a_change() {
             [1, 1],
             "a dry run changes nothing"
         );
+        insta::assert_snapshot!("plan-pending", cluster.pending(""));
+        insta::assert_snapshot!("plan-pending-json", cluster.pending(" --format json"));
         insta::assert_snapshot!("apply", cluster.apply(SHOP));
+        insta::assert_snapshot!("plan-nothing-pending", cluster.pending(""));
         assert_eq!(mounted(&cluster.runs("shop-web")), ["/uploads", "/var/www/html"]);
         assert_eq!(mounted(&cluster.runs("worker")), ["/uploads"]);
         insta::assert_snapshot!("apply-again", cluster.apply(SHOP));
@@ -107,6 +119,12 @@ fn what_can_t_be_applied_changes_nothing() {
     let cluster = shop();
     settings().bind(|| {
         insta::assert_snapshot!("apply-no-service", cluster.apply("-f shop.yml --app shop"));
+        let (stdout, stderr, code) = cluster
+            .run("plan -f shop.yml --app shop --detailed-exitcode --cluster default --region us-east-1");
+        insta::assert_snapshot!(
+            "plan-pending-no-service",
+            format!("{stdout}--- stderr\n{stderr}--- exit code {code}\n")
+        );
         insta::assert_snapshot!("apply-typo", cluster.apply(&format!("{SHOP} --service wroker=worker")));
         insta::assert_snapshot!("apply-refused", cluster.apply("-f everything.yml --app shop"));
         let no_container = cluster.apply(&format!("{SHOP} --service worker=shop-web"));

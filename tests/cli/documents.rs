@@ -115,3 +115,22 @@ fn every_code_has_its_story() {
     }
     assert!(told.is_sorted(), "the sections of docs/codes.md are in alphabetical order");
 }
+
+/// The row of warnings is what can be silenced.
+#[test]
+fn the_codes_that_can_be_silenced_are_listed() {
+    let reference = read("docs/reference.md");
+    let row = reference.lines().find(|line| line.ends_with("| warnings |")).unwrap();
+    let listed: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+    assert!(listed.len() > 10 && listed.is_sorted());
+    for code in &listed {
+        let (_, stderr, _) = run(&format!("config -f - --silence {code}"), "services: {a: {image: x}}");
+        assert_eq!(stderr, "", "{code}");
+    }
+    let page = read("docs/codes.md");
+    for code in page.lines().filter_map(|line| line.strip_prefix("## ")).filter(|code| !listed.contains(code))
+    {
+        let (_, stderr, _) = run(&format!("config -f - --silence {code}"), "services: {a: {image: x}}");
+        assert!(stderr.starts_with(&format!("warning[silence]: `{code}` is not a warning")), "{stderr}");
+    }
+}

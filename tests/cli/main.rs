@@ -111,7 +111,143 @@ fn a_plan_tells_where_everything_lives() {
     snapshot("plan-local", "plan -f wordpress.yml --local --app example-app", "");
     snapshot("plan-everything", "plan -f everything.yml --cluster production --app shop", "");
     snapshot("plan-everything-json", "plan -f everything.yml --rack production --app shop --format json", "");
+    snapshot("plan-local-pending", "plan -f wordpress.yml --local --app example-app --detailed-exitcode", "");
+    snapshot("plan-no-detailed-exitcode", "plan -f wordpress.yml --local --region us-east-1", "");
     snapshot("plan-everything-local", "plan -f everything.yml --local", "");
+}
+
+/// A laptop's terminal: a table that doesn't fit is stacked, and a path is never cut.
+#[test]
+fn a_plan_fits_its_terminal() {
+    let flags = "plan -f everything.yml --cluster production --app shop";
+    for (columns, is_flat) in
+        [("40", false), ("90", false), ("120", true), ("0", true), ("x", true), ("", true)]
+    {
+        let (stdout, _, _) = run_with(&[("COLUMNS", columns)], flags, "");
+        assert_eq!(stdout.starts_with("SERVICE"), is_flat, "COLUMNS={columns}");
+        assert!(
+            stdout.contains("/volumes/production-shop/@volumes/assets (shared with worker)\n"),
+            "{stdout}"
+        );
+    }
+    let (narrow, _, _) = run_with(&[("COLUMNS", "60")], flags, "");
+    settings().bind(|| insta::assert_snapshot!("plan-narrow", narrow));
+}
+
+#[test]
+fn a_plan_silences_what_the_file_or_a_flag_says() {
+    let file =
+        "services: {web: {x-volumes: {silence: [socket]}, volumes: [/run/a.sock, '/a:/b:z', './src:/app']}}";
+    let plan = |flags: &str| {
+        let (stdout, stderr, code) = run(&format!("plan -f - --rack r --app a --format json {flags}"), file);
+        assert_eq!((stderr.as_str(), code), ("", 1));
+        let plan: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        let codes: Vec<String> = plan["warnings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|w| w["code"].as_str().unwrap().to_owned())
+            .collect();
+        (codes, plan["silenced"].as_u64(), plan["refusals"][0]["code"].as_str().map(str::to_owned))
+    };
+    let refused = Some("relative-source".to_owned());
+    assert_eq!(plan(""), (vec!["ignored-option".to_owned()], Some(1), refused.clone()));
+    assert_eq!(plan("--silence ignored-option"), (vec![], Some(2), refused.clone()));
+    assert_eq!(
+        plan("--silence relative-source"),
+        (vec!["silence".to_owned(), "ignored-option".to_owned()], Some(1), refused)
+    );
+    let (_, stderr, _) = run("config -f - --silence ignored-option", file);
+    assert!(
+        stderr.ends_with("1 warning, 2 silenced; `volumes-agent explain relative-source` tells more\n"),
+        "{stderr}"
+    );
+}
+
+/// A folder with a program `docker`, for the environment's PATH.
+fn with_docker(name: &str, script: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = std::env::temp_dir().join(format!("volumes-agent-{name}-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let program = folder.join("docker");
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+const IMAGES: &str = "services:
+  db:
+    image: postgres:18
+    volumes:
+      - /var/lib/postgresql/data
+  app:
+    image: registry.example:5000/shop@sha256:0123
+    volumes:
+      - /srv
+";
+
+#[test]
+fn images_at_hand_tell_what_a_file_forgets() {
+    let folder = with_docker(
+        "images",
+        r#"case "$*" in
+  'image inspect --format {{json .Config}} -- postgres:18') echo '{"User":"","Volumes":{"/var/lib/postgresql":{}}}';;
+  'image inspect --format {{json .Config}} -- registry.example:5000/shop@sha256:0123')
+    echo '{"User":"node","Volumes":{"/cache":{},"/srv/x":{}}}';;
+  *) exit 1;;
+esac"#,
+    );
+    let path = folder.to_string_lossy().into_owned();
+    let arguments = "plan -f - --rack production --app shop";
+    let (stdout, stderr, code) = run_with(&[("PATH", path.as_str())], arguments, IMAGES);
+    let page = format!("$ volumes-agent {arguments}   (exit code {code})\n{stdout}{stderr}");
+    settings().bind(|| insta::assert_snapshot!("plan-images", page));
+    // On a laptop Docker keeps them.
+    let (_, stderr, _) = run_with(&[("PATH", path.as_str())], "plan -f - --local --app shop", IMAGES);
+    assert_eq!(stderr, "");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn an_engine_that_hangs_or_is_not_there_is_not_waited_for() {
+    let begun = std::time::Instant::now();
+    for (name, script) in [("hangs", "exec /bin/sleep 60"), ("fails", "exit 1"), ("babbles", "echo no")] {
+        let folder = with_docker(name, script);
+        let path = folder.to_string_lossy().into_owned();
+        let (stdout, stderr, code) =
+            run_with(&[("PATH", path.as_str())], "plan -f - --rack r --app a", IMAGES);
+        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!((stderr.as_str(), code), ("", 0), "{name}");
+        assert!(stdout.contains("/volumes/r-a/db/var/lib/postgresql/data"), "{stdout}");
+    }
+    assert!(begun.elapsed().as_secs() < 10, "took {:?}", begun.elapsed());
+}
+
+#[test]
+fn memory_of_a_compose_file_is_passed_on_to_ecs() {
+    let compose = "services: {web: {image: x, tmpfs: '/run:size=64m,mode=1777', volumes: [{type: tmpfs, target: /tmp, read_only: true, tmpfs: {size: 1m}}]}}";
+    let folder = std::env::temp_dir().join(format!("volumes-agent-memory-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("compose.yml"), compose).unwrap();
+    let flags =
+        format!("patch --rack production --app example-app --compose {}/compose.yml", folder.display());
+    let (patched, stderr, code) = run(&flags, &task_definition());
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let document: serde_json::Value = serde_json::from_str(&patched).unwrap();
+    let expected = serde_json::json!([
+        { "containerPath": "/run", "size": 64, "mountOptions": ["mode=1777"] },
+        { "containerPath": "/tmp", "size": 1, "mountOptions": ["ro"] },
+    ]);
+    assert_eq!(document["containerDefinitions"][0]["linuxParameters"]["tmpfs"], expected);
+    assert_eq!(document.get("placementConstraints"), None, "memory waits for no share");
+    assert_eq!(
+        run("patch --rack production --app example-app", &patched).0,
+        patched,
+        "from the labels alone"
+    );
+    let source: serde_json::Value = serde_json::from_str(&task_definition()).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&run("unpatch", &patched).0).unwrap(), source);
 }
 
 #[test]

@@ -51,6 +51,16 @@ const CASES: &[(&str, &str, &str)] = &[
     ("relative-target-of-a-source", "plan", "services:\n  web:\n    volumes:\n      - /srv/a:b\n"),
     ("duplicate-target", "plan", "services:\n  web:\n    volumes:\n      - /a:/data\n      - /b:/data/\n"),
     ("relative-source", "plan", "services:\n  web:\n    volumes:\n      - ./html:/usr/share/nginx/html:ro\n"),
+    (
+        "relative-source-of-a-file",
+        "plan",
+        "services:\n  web:\n    volumes:\n      - ./conf/nginx.conf:/etc/nginx/nginx.conf\n      - ../shared/ca.pem:/etc/ca.pem\n",
+    ),
+    (
+        "monitor",
+        "plan",
+        "services:\n  exporter:\n    volumes:\n      - /proc:/host/proc:ro\n      - /sys:/sys:ro\n      - /:/rootfs:ro\n",
+    ),
     ("home-source", "plan", "services:\n  web:\n    volumes:\n      - ~/.aws:/home/node/.aws\n"),
     ("dot-dot", "plan", "services:\n  web:\n    volumes:\n      - /srv/../etc:/etc/app\n"),
     ("root-target", "plan", "services:\n  web:\n    volumes:\n      - /srv:/\n"),
@@ -110,7 +120,63 @@ const CASES: &[(&str, &str, &str)] = &[
         "plan",
         "services:\n  web:\n    volumes:\n      - type: bind\n        source: /srv\n        target: /srv\n        bind: { propagation: rshared }\n",
     ),
-    ("tmpfs", "plan", "services:\n  web:\n    tmpfs: /run\n"),
+    ("tmpfs-size", "plan", "services:\n  web:\n    tmpfs: /run\n"),
+    (
+        "tmpfs-size-of-long-syntax",
+        "plan",
+        "services:\n  web:\n    volumes:\n      - type: tmpfs\n        target: /run\n",
+    ),
+    (
+        "tmpfs-options",
+        "plan",
+        "services:\n  web:\n    tmpfs:\n      - /run:size=64m,exec,uid=1000\n      - /tmp:size=50%\n",
+    ),
+    ("tmpfs-rounded", "plan", "services:\n  web:\n    tmpfs: /run:size=100k\n"),
+    ("tmpfs-shared-memory", "plan", "services:\n  web:\n    tmpfs:\n      - /dev/shm:size=64m\n"),
+    ("tmpfs-variable", "plan", "services:\n  web:\n    tmpfs:\n      - /run:size=${SIZE}\n"),
+    // What is done as asked, and may not be meant.
+    ("build-output", "plan", "services:\n  web:\n    image: shop\n    volumes:\n      - /app/node_modules\n"),
+    (
+        "several-database-tasks",
+        "plan",
+        "services:\n  db:\n    image: postgres:17\n    deploy:\n      replicas: 3\n    volumes:\n      - /var/lib/postgresql/data\n",
+    ),
+    (
+        "several-databases-on-one-volume",
+        "plan",
+        "services:\n  blue:\n    image: mysql:8\n    volumes: [data:/var/lib/mysql]\n  green:\n    image: mysql:8\n    volumes: [data:/var/lib/mysql]\n  backup:\n    image: mysql:8\n    volumes: [data:/var/lib/mysql:ro]\nvolumes:\n  data:\n",
+    ),
+    (
+        "non-root-image",
+        "plan",
+        "services:\n  grafana:\n    image: grafana/grafana:11.2.0\n    volumes:\n      - /var/lib/grafana\n  owned:\n    image: grafana/grafana\n    x-volumes: { owner: \"472:0\" }\n    volumes: [/var/lib/grafana]\n",
+    ),
+    (
+        "non-root-user",
+        "plan",
+        "services:\n  web:\n    image: shop\n    user: node\n    volumes:\n      - uploads:/srv/uploads\nvolumes:\n  uploads:\n",
+    ),
+    (
+        "inactive-service",
+        "plan",
+        "services:\n  web:\n    image: shop\n    volumes: [/data]\n  import:\n    image: shop\n    profiles: [jobs]\n    volumes: [/import]\n",
+    ),
+    // Silence.
+    (
+        "silenced",
+        "plan",
+        "services:\n  web:\n    x-volumes:\n      silence: [socket]\n      entries:\n        /b: { silence: [ignored-option] }\n    volumes:\n      - /run/app.sock\n      - /a:/b:z\n      - /c:/d:z\n",
+    ),
+    (
+        "silence-of-nothing",
+        "plan",
+        "services:\n  web:\n    x-volumes:\n      silence: [sokcet, relative-source]\n    volumes:\n      - ./src:/app\n",
+    ),
+    (
+        "silence-by-a-flag",
+        "plan --rack production --app shop --silence socket --silence xyz",
+        "services:\n  web:\n    volumes:\n      - /run/app.sock\n",
+    ),
     // Top-level volumes.
     (
         "external-volume",
@@ -194,6 +260,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "anchor",
         "plan",
         "x-common: &common\n  volumes:\n    - ./conf:/etc/app\nservices:\n  web:\n    <<: *common\n    image: x\n",
+    ),
+    (
+        "anchor-of-several-services",
+        "plan",
+        "x-common: &common\n  volumes:\n    - ./conf:/etc/app\nservices:\n  web:\n    <<: *common\n  worker:\n    <<: *common\n  cron:\n    <<: *common\n",
     ),
     (
         "merge-key-hides-volumes",

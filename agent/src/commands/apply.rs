@@ -97,7 +97,7 @@ impl ApplyArgs {
 /// # Errors
 /// A flag that can't be understood, or AWS: no service was changed.
 pub fn run(args: &ApplyArgs) -> Result<Exit, Failure> {
-    let mut messages = Messages::new(args.message_format());
+    let mut messages = Messages::new(args.message_format(), &args.compose.messages);
     let applied = apply(args, &mut messages);
     messages.tell(if matches!(applied, Ok(None)) { "nothing was changed" } else { "" });
     applied.map(|exit| exit.unwrap_or(Exit::Refused))
@@ -159,6 +159,12 @@ fn apply(args: &ApplyArgs, messages: &mut Messages) -> Result<Option<Exit>, Fail
 }
 
 impl ServicesArgs {
+    /// Whether any of them is.
+    pub fn are_given(&self) -> bool {
+        let Self { service, container, no_gate, region } = self;
+        !service.is_empty() || !container.is_empty() || *no_gate || region.is_some()
+    }
+
     /// Which ECS service each service of the file is.
     ///
     /// # Errors

@@ -39,11 +39,13 @@ impl ConfigArgs {
 /// # Errors
 /// What Docker Compose would refuse about volumes.
 pub fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
-    let mut messages = Messages::new(args.message_format());
+    let mut messages = Messages::new(args.message_format(), &args.compose.messages);
     let Some(compose) = read_compose(&args.compose.file, &args.compose.project, &mut messages)? else {
         return Ok(messages.refused("Docker Compose would refuse it"));
     };
-    messages.add(deploy::refused_elsewhere(&compose));
+    let (told, silenced) = deploy::refused_elsewhere(&compose);
+    messages.add_silenced(silenced);
+    messages.add(told);
     messages.tell("");
     match args.format.unwrap_or(Format::Json) {
         Format::Json => print(&format!("{:#}\n", model(&compose))),

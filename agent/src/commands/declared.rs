@@ -52,6 +52,7 @@ pub fn declared(
     let containers = pairs("container", "web=nginx", flags.container)?;
     let Some(compose) = read_compose(flags.files, flags.project, messages)? else { return Ok(None) };
     let decision = decide(&compose, Place::Deployed { rack, host_paths: flags.host_paths }, app);
+    messages.add_silenced(decision.silenced);
     messages.add(decision.warnings.iter().chain(&decision.refusals).cloned());
     if !decision.refusals.is_empty() {
         return Ok(None);

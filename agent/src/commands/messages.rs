@@ -5,6 +5,7 @@ use crate::{
     commands::Format,
     diagnostics::{Exit, Failure, in_one_line},
     problem::{Problem, Severity, annotation, snippet},
+    silence,
     sources::Sources,
 };
 use clap::{Args, ValueEnum};
@@ -24,16 +25,19 @@ pub enum MessageFormat {
 }
 
 /// The flag that says how.
-#[derive(Debug, Clone, Copy, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct MessageArgs {
     /// How problems are told, on stderr [default: json where --format json is given, else text].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub message_format: Option<MessageFormat>,
+    /// A code of warnings to say nothing about, such as `socket`; the file's own way is `x-volumes`.
+    #[arg(long, value_name = "CODE")]
+    pub silence: Vec<String>,
 }
 
 impl MessageArgs {
     /// What the flag says, else as the data is printed where that was said.
-    pub fn beside(self, data: Option<Format>) -> MessageFormat {
+    pub fn beside(&self, data: Option<Format>) -> MessageFormat {
         self.message_format.unwrap_or(match data {
             Some(Format::Json) => MessageFormat::Json,
             Some(Format::Text) | None => MessageFormat::Text,
@@ -47,12 +51,19 @@ pub struct Messages {
     format: MessageFormat,
     sources: Sources,
     problems: Vec<Problem>,
+    /// Codes to say nothing about.
+    silence: Vec<String>,
+    /// Warnings that were silenced, and not yet counted to anyone.
+    silenced: usize,
 }
 
 impl Messages {
-    /// Nothing to say yet.
-    pub fn new(format: MessageFormat) -> Self {
-        Self { format, sources: Sources::default(), problems: Vec::new() }
+    /// Nothing to say yet but what is wrong with the flags.
+    pub fn new(format: MessageFormat, args: &MessageArgs) -> Self {
+        let problems = args.silence.iter().filter_map(|code| silence::why_not(code)).collect();
+        let silence: Vec<String> =
+            args.silence.iter().filter(|code| silence::why_not(code).is_none()).cloned().collect();
+        Self { format, sources: Sources::default(), problems, silence, silenced: 0 }
     }
 
     /// Texts that problems are about.
@@ -60,9 +71,25 @@ impl Messages {
         self.sources = sources;
     }
 
-    /// Something to say at the end.
+    /// Something to say at the end, unless it is silenced.
     pub fn add(&mut self, problems: impl IntoIterator<Item = Problem>) {
-        self.problems.extend(problems);
+        for problem in problems {
+            if problem.severity == Severity::Warning && self.silence.iter().any(|code| code == problem.code) {
+                self.silenced += 1;
+            } else {
+                self.problems.push(problem);
+            }
+        }
+    }
+
+    /// So many warnings were silenced before they came here.
+    pub fn add_silenced(&mut self, count: usize) {
+        self.silenced += count;
+    }
+
+    /// How many were silenced so far, for who counts them otherwise.
+    pub fn silenced(&self) -> usize {
+        self.silenced
     }
 
     /// What was to be said so far, for who says it otherwise.
@@ -74,6 +101,9 @@ impl Messages {
     pub fn tell(&mut self, outcome: &str) {
         let mut problems = self.take();
         problems.sort_by_cached_key(Problem::sort_key);
+        if self.format != MessageFormat::Json {
+            problems = Problem::by_service(problems);
+        }
         let mut text = String::new();
         let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         for problem in &problems {
@@ -91,9 +121,9 @@ impl Messages {
             }
         }
         // What stops people comes before what is only said.
-        let gravest = problems.iter().min_by_key(|problem| problem.severity);
-        if let (MessageFormat::Text, Some(gravest)) = (self.format, gravest) {
-            text.push_str(&summary(&problems, outcome, gravest.code));
+        let silenced = std::mem::take(&mut self.silenced);
+        if self.format == MessageFormat::Text {
+            text.push_str(&summary(&problems, silenced, outcome));
         }
         to_stderr(&text);
     }
@@ -148,21 +178,32 @@ pub fn failed(format: MessageFormat, failure: &Failure) {
     }
 }
 
-fn summary(problems: &[Problem], outcome: &str, code: &str) -> String {
+/// What there was, in one line; nothing, if there was nothing.
+fn summary(problems: &[Problem], silenced: usize, outcome: &str) -> String {
     let counted = [
         (Severity::Error, "error", "errors"),
         (Severity::Refused, "refused", "refused"),
         (Severity::Warning, "warning", "warnings"),
     ];
-    let counts: Vec<String> = counted
+    let mut counts: Vec<String> = counted
         .into_iter()
         .filter_map(|(severity, one, many)| {
             let count = problems.iter().filter(|problem| problem.severity == severity).count();
             (count > 0).then(|| format!("{count} {}", if count == 1 { one } else { many }))
         })
         .collect();
-    let outcome = if outcome.is_empty() { String::new() } else { format!(": {outcome}") };
-    format!("{}{outcome}; `volumes-agent explain {code}` tells more\n", counts.join(", "))
+    counts.extend((silenced > 0).then(|| format!("{silenced} silenced")));
+    if counts.is_empty() {
+        return String::new();
+    }
+    let outcome =
+        if outcome.is_empty() || problems.is_empty() { String::new() } else { format!(": {outcome}") };
+    // What stops people comes before what is only said.
+    let gravest = problems.iter().min_by_key(|problem| problem.severity);
+    let more = gravest
+        .map(|gravest| format!("; `volumes-agent explain {}` tells more", gravest.code))
+        .unwrap_or_default();
+    format!("{}{outcome}{more}\n", counts.join(", "))
 }
 
 /// A closed stderr leaves nobody to tell; the exit code still does.

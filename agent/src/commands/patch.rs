@@ -57,7 +57,7 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
     let rack = declared::rack(args.rack.as_deref(), args.cluster.as_deref())?;
     let app = declared::app(&args.app)?;
     let document = patch::registerable(document_from_stdin()?).map_err(refused)?;
-    let mut messages = Messages::new(args.messages.beside(None));
+    let mut messages = Messages::new(args.messages.beside(None), &args.messages);
     let labelling = if args.compose.is_empty() {
         Labelling::default()
     } else {

@@ -1,25 +1,35 @@
 //! `volumes-agent plan`: where each volume of a compose file will live, before anything happens.
 
+mod pending;
+mod table;
+
 use crate::{
     commands::{
         Format,
+        apply::ServicesArgs,
+        declared,
         files::{ComposeArgs, print, read_compose},
         messages::{MessageFormat, Messages},
     },
     compose::Compose,
-    deploy::{Decision, decide},
+    deploy::{Decision, caution::Images, decide_knowing},
     diagnostics::{Exit, Failure},
+    images,
+    labelling::Labelling,
     layout::{Kind, Place},
     names::{App, Rack},
     problem::Problem,
 };
 use clap::Args;
+use pending::{Changes, Target};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Flags of `plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   volumes-agent plan -f docker-compose.yml --rack production --app example-app
+  volumes-agent plan -f docker-compose.yml --cluster production --app example-app --detailed-exitcode
   volumes-agent plan --local")]
 pub struct PlanArgs {
     /// What to read.
@@ -40,6 +50,12 @@ pub struct PlanArgs {
     /// A path of the instances that services may bind as it is; as in the agents' configuration.
     #[arg(long, value_name = "PATH")]
     pub host_path: Vec<String>,
+    /// End with 2 if something is not there yet: on the cluster what `apply` would do, on a laptop folders that `start` would make.
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// Which services of the cluster are meant, for --detailed-exitcode.
+    #[command(flatten)]
+    pub services: ServicesArgs,
     /// How to print it [default: text].
     #[arg(long, value_enum)]
     pub format: Option<Format>,
@@ -57,7 +73,7 @@ impl PlanArgs {
 /// # Errors
 /// The file can't be read, or a name is none.
 pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
-    let mut messages = Messages::new(args.message_format());
+    let mut messages = Messages::new(args.message_format(), &args.compose.messages);
     let planned = plan(args, &mut messages);
     // What reading found is worth knowing even where a name on the command line is wrong.
     messages.tell(if matches!(planned, Ok(None)) { "nothing was planned" } else { "" });
@@ -66,35 +82,82 @@ pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
 
 /// The plan; nothing, where the files can't be read.
 fn plan(args: &PlanArgs, messages: &mut Messages) -> Result<Option<Exit>, Failure> {
+    if !args.detailed_exitcode && args.services.are_given() {
+        let flags = "--service, --container, --no-gate and --region are about what is on the cluster";
+        let mut failure = Failure::refused(flags).help("add --detailed-exitcode, which looks there");
+        failure.exit = Exit::Usage;
+        return Err(failure);
+    }
     let Some(compose) = read_compose(&args.compose.file, &args.compose.project, messages)? else {
         return Ok(None);
     };
     let home = super::home()?;
     let app = app(args, &compose, messages)?;
-    let rack: Option<Rack> = match args.rack.as_ref().or(args.cluster.as_ref()) {
-        Some(rack) => {
-            Some(rack.parse().map_err(|error| Failure::refused(error).help("give a name by --rack"))?)
-        }
-        None => None,
+    let rack: Option<Rack> = match (args.rack.as_deref(), args.cluster.as_deref()) {
+        (None, None) => None,
+        (rack, cluster) => Some(declared::rack(rack, cluster)?),
     };
     let place = match &rack {
         Some(rack) => Place::Deployed { rack, host_paths: &args.host_path },
         None => Place::Local { home: &home, project: &compose.folder },
     };
-    let mut decision = decide(&compose, place, &app);
-    decision.warnings.extend(messages.take());
+    let images = images_at_hand(&compose, place)?;
+    let mut decision = decide_knowing(&compose, place, &app, &images);
+    messages.add_silenced(decision.silenced);
+    messages.add(std::mem::take(&mut decision.warnings));
+    decision.warnings = messages.take();
+    decision.silenced = messages.silenced();
     decision.warnings.sort_by_cached_key(Problem::sort_key);
+    let is_refused = !decision.refusals.is_empty();
+    let changes = match (args.detailed_exitcode && !is_refused, &rack) {
+        (false, _) => None,
+        (true, Some(rack)) => {
+            let containers = declared::pairs("container", "web=nginx", &args.services.container)?;
+            let target = Target {
+                services: &args.services,
+                cluster: args.cluster.as_deref().unwrap_or_else(|| rack.as_str()),
+                rack,
+                app: &app,
+                host_paths: &args.host_path,
+            };
+            let labelling = Labelling::of(&compose, &decision, containers);
+            match pending::on_the_cluster(target, &compose, &labelling)? {
+                Ok(lines) => Some(Changes::Services(lines)),
+                Err(refusals) => {
+                    decision.refusals.extend(refusals);
+                    None
+                }
+            }
+        }
+        (true, None) => Some(Changes::Folders(pending::on_this_machine(&decision))),
+    };
     let format = args.format.unwrap_or(Format::Text);
     match format {
-        Format::Json => print(&format!("{:#}\n", as_json(&decision)))?,
-        Format::Text => print(&table(&decision))?,
+        Format::Json => print(&format!("{:#}\n", as_json(&decision, changes.as_ref())))?,
+        Format::Text => {
+            let changes = changes.as_ref().map(Changes::page).unwrap_or_default();
+            print(&format!("{}{changes}", table::page(&decision, table::width())))?
+        }
     };
     let is_refused = !decision.refusals.is_empty();
     // The document has them already; a form that was asked for is another matter.
     if format == Format::Text || args.compose.messages.message_format.is_some() {
         messages.add(decision.refusals.into_iter().chain(decision.warnings));
     }
-    Ok(Some(if is_refused { Exit::Refused } else { Exit::Done }))
+    Ok(Some(match changes {
+        _ if is_refused => Exit::Refused,
+        Some(changes) if changes.are_pending() => Exit::Pending,
+        _ => Exit::Done,
+    }))
+}
+
+/// What this machine's engine knows of the images that the file names. On a laptop nothing depends on it.
+fn images_at_hand(compose: &Compose, place: Place<'_>) -> Result<Images, Failure> {
+    let names: BTreeSet<&str> = compose.active().filter_map(|service| service.image.as_deref()).collect();
+    if names.is_empty() || matches!(place, Place::Local { .. }) {
+        return Ok(Images::new());
+    }
+    super::block_on(images::known(&names))
 }
 
 fn app(args: &PlanArgs, compose: &Compose, messages: &Messages) -> Result<App, Failure> {
@@ -109,11 +172,12 @@ fn app(args: &PlanArgs, compose: &Compose, messages: &Messages) -> Result<App, F
     Ok(app)
 }
 
-fn as_json(decision: &Decision) -> Value {
+fn as_json(decision: &Decision, changes: Option<&Changes>) -> Value {
     let volumes: Vec<Value> = decision
         .volumes
         .iter()
-        .map(|planned| {
+        .zip(decision.shared_by())
+        .map(|(planned, shared_by)| {
             let volume = &planned.volume;
             let mut line = Map::new();
             let mut put = |key: &str, value: Value| drop(line.insert(key.to_owned(), value));
@@ -131,42 +195,28 @@ fn as_json(decision: &Decision) -> Value {
             if let Some(outer) = &volume.folded_into {
                 put("folded_into", json!(outer));
             }
+            if let Some(memory) = &volume.memory {
+                put("size_mib", json!(memory.mebibytes));
+                if let Some(mode) = memory.mode {
+                    put("mode", json!(format!("{mode:04o}")));
+                }
+            }
+            if !shared_by.is_empty() {
+                put("shared_by", json!(shared_by));
+            }
             put("file", json!(&*planned.place.file));
             put("line", json!(planned.place.line));
             put("column", json!(planned.place.column));
             Value::Object(line)
         })
         .collect();
-    json!({ "volumes": volumes, "refusals": decision.refusals, "warnings": decision.warnings })
-}
-
-/// Three lines a volume would be easier to align; one line is easier to read and to search.
-fn table(decision: &Decision) -> String {
-    let rows: Vec<[String; 3]> = decision
-        .volumes
-        .iter()
-        .map(|planned| {
-            let volume = &planned.volume;
-            let mut target = volume.target.clone();
-            if volume.read_only {
-                target.push_str(" (read-only)");
-            }
-            if let Some(outer) = &volume.folded_into {
-                target.push_str(&format!(" (inside {outer})"));
-            }
-            let source = if volume.kind == Kind::Tmpfs { "(memory)" } else { volume.source.as_str() };
-            [planned.service.to_string(), target, source.to_owned()]
-        })
-        .collect();
-    if rows.is_empty() {
-        return "no volumes\n".to_owned();
+    let mut document =
+        json!({ "volumes": volumes, "refusals": decision.refusals, "warnings": decision.warnings });
+    if decision.silenced > 0 {
+        document["silenced"] = json!(decision.silenced);
     }
-    let heads = ["SERVICE", "IN THE CONTAINER", "LIVES AT"].map(str::to_owned);
-    let width =
-        |column: usize| rows.iter().chain([&heads]).map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (first, second) = (width(0), width(1));
-    std::iter::once(&heads)
-        .chain(&rows)
-        .map(|[service, target, source]| format!("{service:<first$}  {target:<second$}  {source}\n"))
-        .collect()
+    if let Some(changes) = changes {
+        document["changes"] = changes.as_json();
+    }
+    document
 }

@@ -250,7 +250,7 @@ fn node(base: &mut Node, over: Node, path: &str, problems: &mut Vec<Problem>) {
             base.origin = over.origin;
         }
         (Value::Mapping(_) | Value::List(_), value) => {
-            let over = Node { place: over.place, tag: None, origin: over.origin, value };
+            let over = Node { place: over.place, tag: None, origin: over.origin, value, hides: None };
             let reason = format!("`{path}` is {} here and {} in what it overrides", over.kind(), base.kind());
             let help = "write both alike, or add `!override` before the later one".to_owned();
             let problem = Problem::error("cannot-override", reason, help).at(&over.place);

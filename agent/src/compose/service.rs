@@ -50,7 +50,10 @@ fn of_key(
     match key.as_text().unwrap_or_default() {
         "volumes" if is_null => service.volumes = Key::Null(value.place.clone()),
         "volumes" => match &value.value {
-            Value::List(items) => service.volumes = Key::Is(mounts(items, folders, problems)),
+            Value::List(items) => {
+                problems.extend(value.hides.as_deref().and_then(|hidden| hidden_by_own(key, items, hidden)));
+                service.volumes = Key::Is(mounts(items, folders, problems));
+            }
             _ => {
                 let reason = format!("`volumes` is {}, not a list", value.kind());
                 let fix = value.as_text().map(|text| format!("[{text}]"));
@@ -74,6 +77,23 @@ fn of_key(
             service.others.push((other.to_owned(), value.clone()));
         }
     }
+}
+
+/// What a merge key brings and a service's own list hides: YAML replaces lists, and doesn't add them up.
+fn hidden_by_own(key: &Node, own: &[Node], hidden: &Node) -> Option<Problem> {
+    let Value::List(items) = &hidden.value else { return None };
+    let lost: Vec<&Node> = items.iter().filter(|item| !own.contains(item)).collect();
+    let first = *lost.first()?;
+    let text = long_syntax::flow(first, Form::Written);
+    let what = match lost.len() {
+        1 => format!("`{text}` is"),
+        count => format!("{count} entries, `{text}` among them, are"),
+    };
+    let reason = format!("its own `volumes` hides what the merge key `<<` brings: {what} not mounted");
+    let help = "repeat the entries in the service's own list, where they are meant";
+    let why = "YAML replaces a list by another one, and doesn't add them up: the data that was there is no longer seen";
+    let problem = Problem::warning("hidden-by-own", reason, help).why(why).at(&key.place);
+    Some(problem.see(&first.place, "hidden"))
 }
 
 fn strings(key: &str, value: &Node, or_one: bool, problems: &mut Vec<Problem>) -> Vec<Text> {
@@ -288,29 +308,32 @@ fn without_value(node: &Node, refuse: &mut impl FnMut(Problem)) {
         Value::List(items) => items.iter().for_each(|item| without_value(item, refuse)),
         Value::Mapping(pairs) => pairs.iter().for_each(|(_, value)| without_value(value, refuse)),
         Value::Scalar { .. } => {
-            for used in had_a_part(node) {
-                let name = &used.name;
-                let why = "Docker Compose puts nothing in its place: the path is another one than was meant";
-                match &used.outcome {
-                    Outcome::Unset => {
-                        let reason = format!("the variable `{name}` is not set");
-                        let help = format!(
-                            "set it in the environment or in `.env`, or write `${{{name}:-default}}`"
-                        );
-                        refuse(Problem::refused("unset-variable", reason, help).why(why));
-                    }
-                    Outcome::Empty(from) => {
-                        let reason = format!("the variable `{name}` is set to nothing");
-                        let help = format!("give it a value, or write `${{{name}:-default}}`");
-                        let problem = Problem::refused("empty-variable", reason, help).why(why);
-                        refuse(match from {
-                            From::EnvFile(place) => problem.see(place, "it is set to nothing here"),
-                            From::Environment | From::Compose => problem,
-                        });
-                    }
-                    Outcome::Value(_) | Outcome::Operand => {}
-                }
+            written(node).into_iter().for_each(|written| of_text_without_value(written, refuse))
+        }
+    }
+}
+
+/// The same of one text.
+pub fn of_text_without_value(written: &Written, refuse: &mut impl FnMut(Problem)) {
+    for used in written.used.iter().filter(|used| !used.is_in_vain) {
+        let name = &used.name;
+        let why = "Docker Compose puts nothing in its place: the path is another one than was meant";
+        match &used.outcome {
+            Outcome::Unset => {
+                let reason = format!("the variable `{name}` is not set");
+                let help = format!("set it in the environment or in `.env`, or write `${{{name}:-default}}`");
+                refuse(Problem::refused("unset-variable", reason, help).why(why));
             }
+            Outcome::Empty(from) => {
+                let reason = format!("the variable `{name}` is set to nothing");
+                let help = format!("give it a value, or write `${{{name}:-default}}`");
+                let problem = Problem::refused("empty-variable", reason, help).why(why);
+                refuse(match from {
+                    From::EnvFile(place) => problem.see(place, "it is set to nothing here"),
+                    From::Environment | From::Compose => problem,
+                });
+            }
+            Outcome::Value(_) | Outcome::Operand => {}
         }
     }
 }

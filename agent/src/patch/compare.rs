@@ -5,7 +5,7 @@ use crate::labels::{FINGERPRINT, SOURCE, UNDO};
 use serde_json::{Map, Value, json};
 
 /// Lists whose order means nothing.
-const UNORDERED: [&str; 14] = [
+const UNORDERED: [&str; 15] = [
     "containerDefinitions",
     "volumes",
     "mountPoints",
@@ -20,6 +20,7 @@ const UNORDERED: [&str; 14] = [
     "dependsOn",
     "systemControls",
     "volumesFrom",
+    "tmpfs",
 ];
 
 /// Values that ECS writes back where nothing was given (botocore's model; terraform-provider-aws#46132).
@@ -32,7 +33,7 @@ fn is_default(key: &str, value: &Value) -> bool {
         ("readOnly" | "configuredAtLaunch" | "enableFaultInjection", value) => *value == json!(false),
         ("hostPort", value) => *value == json!(0),
         ("protocol", value) => *value == json!("tcp"),
-        ("host", Value::Object(host)) => host.is_empty(),
+        ("host" | "linuxParameters" | "capabilities", Value::Object(object)) => object.is_empty(),
         _ => false,
     }
 }

@@ -1,6 +1,6 @@
 //! Taking off everything of ours, by name, and giving back what was there before.
 
-use super::{GATE_EXPRESSION, HOLD_EXPRESSION, PREFIX, PatchError, is_expression};
+use super::{GATE_EXPRESSION, HOLD_EXPRESSION, PREFIX, PatchError, compare, is_expression};
 use crate::labels::{FINGERPRINT, GATE, SOURCE, UNDO};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// What giving back needs to know; the label `convox.volumes.undo`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Undo {
-    /// Lists that weren't there: `volumes`, `placementConstraints`, `containerDefinitions/<name>/mountPoints`.
+    /// What wasn't there: `volumes`, `placementConstraints`, `containerDefinitions/<name>/mountPoints`, `.../linuxParameters`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<String>,
     /// Where the author's hold was among the constraints.
@@ -18,6 +18,9 @@ pub(super) struct Undo {
     /// Labels that patching wrote for the author, by container.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Vec<String>>,
+    /// Paths of memory that patching gave, by container: nothing else tells it from the author's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tmpfs: BTreeMap<String, Vec<String>>,
 }
 
 impl Undo {
@@ -89,6 +92,7 @@ fn stripped(document: &Value, undo: &Undo) -> Value {
             for key in ["mountPoints", "dependsOn"] {
                 remove_if_absent(container, key, &format!("containerDefinitions/{name}/{key}"), undo);
             }
+            take_memory(container, &name, undo);
             remove_labels(container, [SOURCE, UNDO, FINGERPRINT].into_iter());
             if undo.labels.get(&name).is_some_and(|written| written.iter().any(|label| label == GATE)) {
                 remove_labels(container, std::iter::once(GATE));
@@ -96,6 +100,19 @@ fn stripped(document: &Value, undo: &Undo) -> Value {
         }
     }
     document
+}
+
+/// Takes off the memory that the undo label lists, and what then is empty and wasn't there before.
+fn take_memory(container: &mut Map<String, Value>, name: &str, undo: &Undo) {
+    let Some(ours) = undo.tmpfs.get(name) else { return };
+    let Some(Value::Object(linux)) = container.get_mut("linuxParameters") else { return };
+    retain(linux, "tmpfs", |memory| !ours.iter().any(|target| super::is_at(memory, target)));
+    let path = format!("containerDefinitions/{name}/linuxParameters");
+    remove_if_absent(linux, "tmpfs", &format!("{path}/tmpfs"), undo);
+    let is_empty = compare::normal(&Value::Object(linux.clone())) == json!({});
+    if is_empty && undo.absent.contains(&path) {
+        container.shift_remove("linuxParameters");
+    }
 }
 
 fn retain(object: &mut Map<String, Value>, key: &str, keep: impl Fn(&Value) -> bool) {

@@ -321,11 +321,90 @@ fn entries_of_one_name_each_have_their_counterpart() {
     assert_eq!(dropped(json!([one])), ["containerDefinitions[0].portMappings[1]"]);
 }
 
+fn with_memory(declared: &str) -> Value {
+    let mut document = wordpress();
+    document["containerDefinitions"][0]["dockerLabels"][VOLUMES] = json!(declared);
+    document
+}
+
+const MEMORY: &str = "{\"type\":\"tmpfs\",\"target\":\"/run\",\"tmpfs\":{\"size\":\"65537k\",\"mode\":1023}}";
+
+#[test]
+fn memory_goes_to_linux_parameters_and_waits_for_no_share() {
+    let source = with_memory(&format!("[{MEMORY}]"));
+    let result = patched(&source);
+    let container = &result.document["containerDefinitions"][0];
+    let expected =
+        json!({ "tmpfs": [{ "containerPath": "/run", "size": 65, "mountOptions": ["mode=1777"] }] });
+    assert_eq!(container["linuxParameters"], expected);
+    assert_eq!(container.get("mountPoints"), None);
+    assert_eq!(result.document.get("volumes"), None);
+    assert_eq!(result.document.get("placementConstraints"), None, "no gate");
+    assert_eq!((result.volumes.len(), result.warnings[0].1.code), (0, "tmpfs-rounded"));
+    assert_eq!(unpatch(&result.document).unwrap(), source);
+    let both = patched(&with_memory(&format!("[{MEMORY}, \"/data\"]"))).document;
+    assert_eq!(both["placementConstraints"][0]["expression"], GATE_EXPRESSION);
+    let mut held = source;
+    held["placementConstraints"] = json!([{ "type": "memberOf", "expression": HOLD_EXPRESSION }]);
+    let document = patched(&held).document;
+    assert_eq!(document["placementConstraints"], json!([]), "a hold would never end");
+    assert_eq!(unpatch(&document).unwrap(), held);
+}
+
+#[test]
+fn memory_that_a_deploy_tool_edited_is_as_declared_again() {
+    let source = with_memory(&format!("[{MEMORY}]"));
+    let mut copied = patched(&source).document;
+    let linux = &mut copied["containerDefinitions"][0]["linuxParameters"];
+    linux["tmpfs"][0]["size"] = json!(128);
+    linux["tmpfs"].as_array_mut().unwrap().push(json!({ "containerPath": "/theirs", "size": 1 }));
+    linux["capabilities"] = json!({});
+    let again = patched(&copied).document;
+    let tmpfs = again["containerDefinitions"][0]["linuxParameters"]["tmpfs"].as_array().unwrap();
+    assert_eq!(tmpfs.iter().map(|memory| &memory["size"]).collect::<Vec<_>>(), [1, 65]);
+    let left = &unpatch(&again).unwrap()["containerDefinitions"][0]["linuxParameters"];
+    assert_eq!(left["tmpfs"], json!([{ "containerPath": "/theirs", "size": 1 }]));
+    // A tool that keeps the memory and writes labels of its own: what is there is what is asked for.
+    let mut relabelled = patched(&source).document;
+    relabelled["containerDefinitions"][0]["dockerLabels"] =
+        source["containerDefinitions"][0]["dockerLabels"].clone();
+    let document = patched(&relabelled).document;
+    assert_eq!(document["containerDefinitions"][0]["linuxParameters"]["tmpfs"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn memory_and_volumes_of_the_author_are_not_covered() {
+    let refused = |declared: &str, change: fn(&mut Value)| {
+        let mut document = with_memory(declared);
+        change(&mut document["containerDefinitions"][0]);
+        error(&document)
+    };
+    let theirs: fn(&mut Value) = |container| {
+        container["linuxParameters"] = json!({ "tmpfs": [{ "containerPath": "/run/", "size": 8 }] });
+    };
+    let message = "container `web` already has memory at `/run`, by its own linuxParameters.tmpfs";
+    assert_eq!(refused(&format!("[{MEMORY}]"), theirs), message);
+    assert_eq!(refused("[\"/run\"]", theirs), message);
+    let mounted: fn(&mut Value) = |container| {
+        container["mountPoints"] = json!([{ "sourceVolume": "own", "containerPath": "/run" }]);
+    };
+    assert_eq!(
+        refused(&format!("[{MEMORY}]"), mounted),
+        "container `web` already mounts `/run` from its own volume `own`"
+    );
+}
+
 /// Documents with and without everything that patching touches.
 fn document() -> impl Strategy<Value = Value> {
     let volumes = prop_oneof![
         Just("[\"/data\"]"),
         Just("[\"/data\", \"/data/sub\", \"/x:/y:ro\", \"db:/var/db\"]"),
+        Just(
+            "[\"/data\", {\"type\":\"tmpfs\",\"target\":\"/run\",\"tmpfs\":{\"size\":\"64m\",\"mode\":1023}}]"
+        ),
+        Just(
+            "[{\"type\":\"tmpfs\",\"target\":\"/tmp\",\"read_only\":true,\"tmpfs\":{\"size\":1}}, {\"type\":\"tmpfs\",\"target\":\"/run\",\"tmpfs\":{\"size\":\"1g\"}}]"
+        ),
         Just("[]"),
     ];
     let list = || prop_oneof![Just(None), Just(Some(json!([]))), Just(Some(json!(["theirs"])))];
@@ -337,8 +416,22 @@ fn document() -> impl Strategy<Value = Value> {
             json!([{ "type": "memberOf", "expression": HOLD_EXPRESSION }, { "type": "memberOf", "expression": "attribute:a == b" }])
         )),
     ];
-    (volumes, list(), list(), constraints, any::<bool>()).prop_map(|(declared, volumes, points, constraints, two)| {
+    let linux = prop_oneof![
+        Just(None),
+        Just(Some(json!({ "initProcessEnabled": true }))),
+        Just(Some(json!({ "initProcessEnabled": true, "tmpfs": [] }))),
+        Just(Some(json!({ "tmpfs": [{ "containerPath": "/theirs", "size": 8 }] }))),
+        // What the declaration asks for as well: it is theirs, and stays.
+        Just(Some(
+            json!({ "tmpfs": [{ "containerPath": "/run", "size": 64, "mountOptions": ["mode=1777"] }] })
+        )),
+    ];
+    let parts = (volumes, list(), list(), constraints, any::<bool>(), linux);
+    parts.prop_map(|(declared, volumes, points, constraints, two, linux)| {
         let mut document = wordpress();
+        if let Some(linux) = linux.filter(|linux| !declared.contains("1g") || !linux.to_string().contains("/run")) {
+            document["containerDefinitions"][0]["linuxParameters"] = linux;
+        }
         document["containerDefinitions"][0]["dockerLabels"][VOLUMES] = json!(declared);
         let author = |list: Value, entry: Value| if list == json!([]) { list } else { json!([entry]) };
         if let Some(volumes) = volumes {

@@ -23,6 +23,9 @@ pub fn command(problem: &Problem) -> String {
     for label in &problem.related {
         message.push_str(&format!("\n{}:{}:{}: {}", label.file, label.line, label.column, label.text));
     }
+    if let Some(others) = problem.of_others() {
+        message.push_str(&format!("\n{others}"));
+    }
     if let Some(why) = &problem.why {
         message.push_str(&format!("\nwhy: {why}"));
     }

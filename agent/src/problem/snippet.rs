@@ -36,6 +36,9 @@ fn what_and_where<'a>(problem: &'a Problem, sources: &'a Sources) -> Group<'a> {
     for label in &problem.related {
         group = located(group, label, AnnotationKind::Context, sources);
     }
+    if let Some(others) = problem.of_others() {
+        group = group.element(Level::NOTE.message(others));
+    }
     if let Some(resolved) = &problem.resolved {
         group = group.element(Level::NOTE.message(format!("with its variables replaced it is `{resolved}`")));
     }

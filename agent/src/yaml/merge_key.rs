@@ -16,9 +16,13 @@ pub fn follow(own: &mut Vec<(Node, Node)>, value: Node, errors: &mut Vec<YamlErr
             let is_there = |(_, value): &&(Node, Node)| value.tag.as_deref() != Some("!reset");
             let taken: HashSet<String> =
                 own.iter().filter(is_there).filter_map(|(key, _)| key.as_text().map(str::to_owned)).collect();
-            own.extend(
-                pairs.into_iter().filter(|(key, _)| key.as_text().is_some_and(|key| !taken.contains(key))),
-            );
+            for (key, value) in pairs {
+                match key.as_text() {
+                    Some("volumes") if taken.contains("volumes") => hide(own, value),
+                    Some(text) if !taken.contains(text) => own.push((key, value)),
+                    _ => {}
+                }
+            }
         }
         Value::List(items) => {
             for item in items {
@@ -29,5 +33,14 @@ pub fn follow(own: &mut Vec<(Node, Node)>, value: Node, errors: &mut Vec<YamlErr
             }
         }
         Value::Scalar { .. } => errors.push(YamlError::MergeKey { kind: value.kind(), place: value.place }),
+    }
+}
+
+/// Keeps what a mapping's own `volumes` hides of those that it merges: people take the two for added up. What is tagged `!override` was
+/// meant so.
+fn hide(own: &mut [(Node, Node)], value: Node) {
+    let found = own.iter_mut().find(|(key, _)| key.as_text() == Some("volumes"));
+    if let Some((_, own)) = found.filter(|(_, own)| own.tag.is_none() && own.hides.is_none()) {
+        own.hides = Some(Box::new(value));
     }
 }

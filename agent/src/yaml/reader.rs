@@ -216,6 +216,7 @@ impl Builder<'_> {
                     tag: application_tag(tag.as_deref()),
                     origin: None,
                     value: Value::List(items),
+                    hides: None,
                 })
             }
             Event::MappingStart(anchor, tag) => {
@@ -260,6 +261,7 @@ impl Builder<'_> {
             tag: application_tag(tag),
             origin: None,
             value: Value::Scalar { text, kind, written: None },
+            hides: None,
         }
     }
 
@@ -305,7 +307,8 @@ impl Builder<'_> {
         for (_, value) in merged {
             merge_key::follow(&mut own, value, &mut self.errors);
         }
-        Ok(Node { place, tag: application_tag(tag), origin: None, value: Value::Mapping(own) })
+        let tag = application_tag(tag);
+        Ok(Node { place, tag, origin: None, value: Value::Mapping(own), hides: None })
     }
 
     /// Docker Compose's YAML wants a space after the dash of a list.

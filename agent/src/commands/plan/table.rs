@@ -1,0 +1,102 @@
+//! A plan as a table that fits its reader's terminal: a line a volume, else a volume below its service.
+
+use crate::{
+    deploy::{Decision, Planned},
+    layout::Kind,
+    names::ServiceName,
+};
+use std::io::IsTerminal;
+use unicode_width::UnicodeWidthStr;
+
+const HEADS: [&str; 3] = ["SERVICE", "IN THE CONTAINER", "LIVES AT"];
+
+/// How many columns there are: those of the terminal, else `COLUMNS`. None where neither says it: logs and pipes have no end of a
+/// line, and a line a volume is what they are searched for.
+pub(super) fn width() -> Option<usize> {
+    let of_terminal = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    let of_variable = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let found =
+        if std::io::stdout().is_terminal() { of_terminal().or_else(of_variable) } else { of_variable() };
+    found.filter(|width| *width > 0)
+}
+
+/// The table.
+pub(super) fn page(decision: &Decision, width: Option<usize>) -> String {
+    let rows: Vec<[String; 3]> = decision
+        .volumes
+        .iter()
+        .zip(decision.shared_by())
+        .map(|(planned, shared)| row(planned, &shared))
+        .collect();
+    if rows.is_empty() {
+        return "no volumes\n".to_owned();
+    }
+    let flat = flat(&rows);
+    if width.is_none_or(|width| flat.lines().all(|line| line.width() <= width)) {
+        flat
+    } else {
+        stacked(&rows)
+    }
+}
+
+fn row(planned: &Planned, shared_by: &[&ServiceName]) -> [String; 3] {
+    let volume = &planned.volume;
+    let mut target = volume.target.clone();
+    if volume.read_only {
+        target.push_str(" (read-only)");
+    }
+    if let Some(outer) = &volume.folded_into {
+        target.push_str(&format!(" (inside {outer})"));
+    }
+    let mut source = match (volume.kind, volume.memory) {
+        (Kind::Tmpfs, Some(memory)) => format!("(memory, {} MiB)", memory.mebibytes),
+        (Kind::Tmpfs, None) => "(memory)".to_owned(),
+        _ => volume.source.clone(),
+    };
+    if !shared_by.is_empty() {
+        let names: Vec<&str> = shared_by.iter().map(|service| service.as_str()).collect();
+        source.push_str(&format!(" (shared with {})", names.join(", ")));
+    }
+    [planned.service.to_string(), target, source]
+}
+
+/// A line a volume: easy to read and to search.
+fn flat(rows: &[[String; 3]]) -> String {
+    let heads = HEADS.map(str::to_owned);
+    let width = |column: usize| rows.iter().chain([&heads]).map(|row| row[column].width()).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    let padded =
+        |text: &str, width: usize| format!("{text}{}", " ".repeat(width.saturating_sub(text.width())));
+    let line = |[service, target, source]: &[String; 3]| {
+        format!("{}  {}  {source}\n", padded(service, first), padded(target, second))
+    };
+    std::iter::once(&heads).chain(rows).map(line).collect()
+}
+
+/// A service, what it has, and below that where it lives: each can be as long as it is, and a path is never cut.
+fn stacked(rows: &[[String; 3]]) -> String {
+    let mut page = String::new();
+    let mut last = None;
+    for [service, target, source] in rows {
+        if last != Some(service) {
+            page.push_str(&format!("{}{service}\n", if last.is_some() { "\n" } else { "" }));
+            last = Some(service);
+        }
+        page.push_str(&format!("  {target}\n      {source}\n"));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_look() {
+        let row = |service: &str, target: &str| [service, target, "/s"].map(str::to_owned);
+        let page = flat(&[row("web", "/\u{6570}\u{636e}"), row("web", "/data")]);
+        let [_, wide, narrow] = <[&str; 3]>::try_from(page.lines().collect::<Vec<_>>()).unwrap();
+        assert_eq!(wide.width(), narrow.width(), "{page}");
+        assert!(wide.chars().count() < narrow.chars().count());
+    }
+}
