@@ -40,8 +40,9 @@ pub struct Decision {
 pub fn decide(compose: &Compose, place: Place<'_>, app: &App) -> Decision {
     let mut decision = Decision::default();
     let volumes = compose.volumes.iter().map(|volume| (volume.key.as_str(), volume)).collect();
+    let mut spellings = Spellings::default();
     for service in compose.active() {
-        decision.service(&volumes, service, place, app);
+        decision.service(&volumes, service, place, app, &mut spellings);
     }
     decision.all_volumes_from(compose, place);
     decision.refusals.sort_by_cached_key(Problem::sort_key);
@@ -56,6 +57,7 @@ impl Decision {
         service: &Service,
         place: Place<'_>,
         app: &App,
+        spellings: &mut Spellings,
     ) {
         let is_deployed = matches!(place, Place::Deployed { .. });
         if is_deployed {
@@ -93,17 +95,31 @@ impl Decision {
             // What stands in the file is not what was looked at where variables changed it, or where it is a mapping.
             problem.fix(fix.filter(|_| entry.resolved.is_none() && entry.is_short))
         };
-        for (index, volume) in laid_out.volumes {
+        for (index, mut volume) in laid_out.volumes {
             let entry = sound[index];
             let top = entry.declaration.named().and_then(|name| volumes.get(name).copied());
-            if let Some(problem) = top.filter(|_| is_deployed).and_then(not_on_a_share) {
-                let problem = entry.problem(problem).service(&service.name);
-                self.refusals.push(with_top_level(problem, top));
-                continue;
+            match top.and_then(|top| Some((top, not_on_a_share(top)?))) {
+                Some((_, problem)) if is_deployed => {
+                    let problem = entry.problem(problem).service(&service.name);
+                    self.refusals.push(with_top_level(problem, top));
+                    continue;
+                }
+                Some((top, _)) => {
+                    volume.kind = layout::Kind::Docker;
+                    volume.source.clone_from(&top.full_name);
+                    volume.relative = None;
+                }
+                None => {
+                    if let Some(problem) = top.and_then(|top| renamed(top, is_deployed)) {
+                        let problem = entry.problem(problem).service(&service.name);
+                        self.warnings.push(with_top_level(problem, top));
+                    }
+                }
             }
-            if let Some(problem) = top.and_then(renamed) {
-                let problem = entry.problem(problem).service(&service.name);
-                self.warnings.push(with_top_level(problem, top));
+            let collision = (!is_deployed).then(|| spellings.collision(&volume, &entry.place)).flatten();
+            if let Some(problem) = collision {
+                self.refusals.push(entry.problem(problem).service(&service.name));
+                continue;
             }
             self.volumes.push(Planned {
                 service: name.clone(),
@@ -172,6 +188,35 @@ impl Decision {
                 }
             }
         }
+    }
+}
+
+/// The folders of an app, as they were spelt first, by their spelling in lower case: the homes of macOS don't tell the two apart.
+#[derive(Default)]
+struct Spellings(HashMap<String, (String, At)>);
+
+impl Spellings {
+    /// A volume whose folder, or one above it, is called as another one but for upper and lower case. If none is, it is noted.
+    fn collision(&mut self, volume: &Volume, place: &At) -> Option<Problem> {
+        // The app's own folder is one for all of them.
+        let (_, path) = volume.relative.as_deref()?.split_once('/')?;
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        let folders: Vec<&str> = ends.map(|end| &path[..end]).collect();
+        let other = folders.iter().find_map(|folder| {
+            let (first, at) = self.0.get(&folder.to_lowercase())?;
+            (first != folder).then(|| (first.clone(), at.clone(), *folder))
+        });
+        let Some((first, at, folder)) = other else {
+            for folder in folders {
+                let as_spelt = || (folder.to_owned(), place.clone());
+                self.0.entry(folder.to_lowercase()).or_insert_with(as_spelt);
+            }
+            return None;
+        };
+        let reason = format!("its folder `{folder}` differs from `{first}` only by upper and lower case");
+        let help = "rename one of the two, so that they differ by more";
+        let why = "on a home that doesn't tell upper from lower case, such as a Mac's, both are one folder: each would find and overwrite the other's files";
+        Some(Problem::refused("case-collision", reason, help).why(why).see(&at, "the other one"))
     }
 }
 
@@ -269,11 +314,16 @@ fn not_on_a_share(top: &TopLevelVolume) -> Option<Problem> {
     Some(Problem::refused("volume-driver", reason, help).why(why))
 }
 
-fn renamed(top: &TopLevelVolume) -> Option<Problem> {
+fn renamed(top: &TopLevelVolume, is_deployed: bool) -> Option<Problem> {
     let name = top.name.as_ref()?;
     let reason =
         format!("volume `{}` has the name `{name}`; its folder is called by its key all the same", top.key);
-    let why = "another app that uses the name gets a folder of its own: on the share, names belong to an app";
+    let why = match is_deployed {
+        true => {
+            "another app that uses the name gets a folder of its own: on the share, names belong to an app"
+        }
+        false => "another app that uses the name gets a folder of its own: names belong to an app",
+    };
     Some(Problem::warning("volume-renamed", reason, "remove `name`").why(why))
 }
 

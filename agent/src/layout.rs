@@ -154,7 +154,9 @@ pub fn layout(place: Place<'_>, app: &App, service: &ServiceName, declarations: 
                     let why = "what looks for it finds an empty folder, and may not start";
                     layout.warnings.push((index, finding(code, declaration, reason, help).why(why)));
                 }
-                for option in declaration.without_meaning() {
+                // On a laptop the file's own words reach Docker.
+                let is_deployed = matches!(place, Place::Deployed { .. });
+                for option in declaration.without_meaning().into_iter().filter(|_| is_deployed) {
                     let reason = format!("the option `{option}` has no meaning here, and is left out");
                     let warning =
                         finding("ignored-option", declaration, reason, format!("remove `{option}`"));

@@ -8,6 +8,7 @@
 //! | [`yaml`], [`compose`], [`declaration`], [`path`] | what compose files declare, and where it stands |
 //! | [`labels`], [`labelling`] | how a task definition carries declarations |
 //! | [`layout`], [`deploy`] | where each volume lives, or why it can't |
+//! | [`start`] | what Docker Compose is told on a laptop, so that volumes live where they belong |
 //! | [`patch`] | what a task definition with its volumes looks like, and whether two are the same |
 //! | [`service`], [`reading`], [`history`], [`rollout`] | what a service and its revision are to the agent, and what comes next |
 //! | [`config`] | what the configuration means |
@@ -76,5 +77,6 @@ pub mod share;
 pub mod share_worker;
 pub mod sources;
 pub mod spelling;
+pub mod start;
 pub mod systemd;
 pub mod yaml;

@@ -34,7 +34,7 @@ pub struct PlanArgs {
     /// The ECS cluster, where the rack is called like it.
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// The app [default with --local: the file's `name:`, else the folder's name].
+    /// The app [default with --local: .convox/app, else the project's name where one is given, else the folder's].
     #[arg(long, value_name = "NAME", required_unless_present = "local")]
     pub app: Option<String>,
     /// A path of the instances that services may bind as it is; as in the agents' configuration.
@@ -98,15 +98,7 @@ fn plan(args: &PlanArgs, messages: &mut Messages) -> Result<Option<Exit>, Failur
 }
 
 fn app(args: &PlanArgs, compose: &Compose, messages: &Messages) -> Result<App, Failure> {
-    let (name, from) = match &args.app {
-        Some(app) => (app.clone(), None),
-        None => (compose.project.clone(), Some(compose.project_from)),
-    };
-    let app: App = name.parse().map_err(|error| Failure::refused(error).help("give a name by --app"))?;
-    if let Some(from) = from {
-        messages.note(&format!("the app is `{app}`, from {from}; --app names another"));
-    }
-    Ok(app)
+    super::start::app(args.app.as_deref(), compose, messages)
 }
 
 fn as_json(decision: &Decision) -> Value {
