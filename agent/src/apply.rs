@@ -2,5 +2,6 @@
 //! becomes, and how the deployment of it goes.
 
 pub mod assignment;
+pub mod databases;
 pub mod progress;
 pub mod wanted;

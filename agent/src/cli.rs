@@ -3,7 +3,7 @@
 use crate::commands::{
     apply::ApplyArgs, check_config::CheckConfigArgs, config::ConfigArgs, explain::ExplainArgs,
     explain_service::ExplainServiceArgs, messages::MessageFormat, patch::PatchArgs, plan::PlanArgs,
-    run::RunArgs, status::StatusArgs, wait::WaitArgs,
+    run::RunArgs, start::StartArgs, status::StatusArgs, wait::WaitArgs,
 };
 use clap::{Parser, Subcommand};
 
@@ -23,6 +23,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Where each volume of a compose file will live, on the cluster or on a laptop; a refusal (1).
     Plan(PlanArgs),
+    /// Run a compose file on a laptop, its volumes in ~/.convox/volumes; refused (1).
+    Start(StartArgs),
     /// Make a task definition mount its volumes: from stdin to stdout, for pipelines; refused (1).
     Patch(PatchArgs),
     /// Undo `patch`: from stdin to stdout, the source as its author registered it.
@@ -58,6 +60,7 @@ impl Command {
             Self::Config(args) => args.message_format(),
             Self::Plan(args) => args.message_format(),
             Self::Apply(args) => args.message_format(),
+            Self::Start(args) => args.compose.messages.beside(None),
             Self::Patch(args) => args.messages.beside(None),
             _ => MessageFormat::Text,
         }

@@ -15,6 +15,7 @@ pub mod messages;
 pub mod patch;
 pub mod plan;
 pub mod run;
+pub mod start;
 pub mod status;
 pub mod wait;
 
@@ -41,6 +42,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Config(args) => config::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Start(args) => start::run(&args),
         Command::Patch(args) => patch::run(&args),
         Command::Unpatch => patch::run_unpatch(),
         Command::Apply(args) => apply::run(&args),

@@ -61,6 +61,8 @@ pub struct Compose {
     pub unset_variables: BTreeSet<String>,
     /// Whether every profile is active.
     pub all_profiles: bool,
+    /// Whether it is of Docker Compose's first format, without `services:`.
+    pub is_legacy: bool,
 }
 
 /// A service.
@@ -236,6 +238,7 @@ fn finish(layer: Layer, selection: Selection, loader: &mut Loader<'_>) -> Compos
     let mut compose = Compose {
         files: selection.files.iter().map(|file| file.name.to_string()).collect(),
         all_profiles: selection.profiles.iter().any(|profile| profile == "*"),
+        is_legacy,
         ..Compose::default()
     };
     for (name, service) in services {

@@ -1,6 +1,7 @@
 //! From a compose file to volumes or refusals, for the share or for a laptop: one decision for `plan`, `patch` and the daemon.
 
 pub mod caution;
+mod spellings;
 
 use crate::{
     compose::{
@@ -15,6 +16,7 @@ use crate::{
     yaml::Place as At,
 };
 use caution::Images;
+use spellings::Spellings;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A volume with where it was declared.
@@ -54,8 +56,9 @@ pub fn decide(compose: &Compose, place: Place<'_>, app: &App) -> Decision {
 pub fn decide_knowing(compose: &Compose, place: Place<'_>, app: &App, images: &Images) -> Decision {
     let mut decision = Decision::default();
     let volumes = compose.volumes.iter().map(|volume| (volume.key.as_str(), volume)).collect();
+    let mut spellings = Spellings::default();
     for service in compose.active() {
-        decision.service(&volumes, service, place, app);
+        decision.service(&volumes, service, place, app, &mut spellings);
     }
     decision.all_volumes_from(compose, place);
     let mut warnings: Vec<Problem> = caution::inactive(compose).collect();
@@ -98,6 +101,7 @@ impl Decision {
         service: &Service,
         place: Place<'_>,
         app: &App,
+        spellings: &mut Spellings,
     ) {
         let is_deployed = matches!(place, Place::Deployed { .. });
         let is_memory_ours = is_deployed && !service.tmpfs.is_empty();
@@ -140,17 +144,31 @@ impl Decision {
             problem.why = why.map(str::to_owned);
             problem.fix(fix.filter(|_| site.is_what_was_looked_at()))
         };
-        for (index, volume) in laid_out.volumes {
+        for (index, mut volume) in laid_out.volumes {
             let site = &sites[index];
             let top = declarations[index].named().and_then(|name| volumes.get(name).copied());
-            if let Some(problem) = top.filter(|_| is_deployed).and_then(not_on_a_share) {
-                let problem = site.problem(problem).service(&service.name);
-                self.refusals.push(with_top_level(problem, top));
-                continue;
+            match top.and_then(|top| Some((top, not_on_a_share(top)?))) {
+                Some((_, problem)) if is_deployed => {
+                    let problem = site.problem(problem).service(&service.name);
+                    self.refusals.push(with_top_level(problem, top));
+                    continue;
+                }
+                Some((top, _)) => {
+                    volume.kind = layout::Kind::Docker;
+                    volume.source.clone_from(&top.full_name);
+                    volume.relative = None;
+                }
+                None => {
+                    if let Some(problem) = top.and_then(|top| renamed(top, is_deployed)) {
+                        let problem = site.problem(problem).service(&service.name);
+                        self.warnings.push(with_top_level(problem, top));
+                    }
+                }
             }
-            if let Some(problem) = top.and_then(renamed) {
-                let problem = site.problem(problem).service(&service.name);
-                self.warnings.push(with_top_level(problem, top));
+            let collision = (!is_deployed).then(|| spellings.collision(&volume, site.place())).flatten();
+            if let Some(problem) = collision {
+                self.refusals.push(site.problem(problem).service(&service.name));
+                continue;
             }
             self.volumes.push(Planned {
                 service: name.clone(),
@@ -397,11 +415,16 @@ fn not_on_a_share(top: &TopLevelVolume) -> Option<Problem> {
     Some(Problem::refused("volume-driver", reason, help).why(why))
 }
 
-fn renamed(top: &TopLevelVolume) -> Option<Problem> {
+fn renamed(top: &TopLevelVolume, is_deployed: bool) -> Option<Problem> {
     let name = top.name.as_ref()?;
     let reason =
         format!("volume `{}` has the name `{name}`; its folder is called by its key all the same", top.key);
-    let why = "another app that uses the name gets a folder of its own: on the share, names belong to an app";
+    let why = match is_deployed {
+        true => {
+            "another app that uses the name gets a folder of its own: on the share, names belong to an app"
+        }
+        false => "another app that uses the name gets a folder of its own: names belong to an app",
+    };
     Some(Problem::warning("volume-renamed", reason, "remove `name`").why(why))
 }
 

@@ -71,6 +71,25 @@ fn every_entry_ends_in_a_volume_or_a_refusal_with_its_place() {
     let local = local(&compose);
     assert_eq!((local.volumes.len(), local.refusals.len()), (5, 0));
     assert_eq!(local.volumes[1].volume.source, "/h/p/src");
+    let of_docker = |p: &&Planned| p.volume.kind == layout::Kind::Docker;
+    let left_to_docker: Vec<_> =
+        local.volumes.iter().filter(of_docker).map(|p| p.volume.source.as_str()).collect();
+    assert_eq!(left_to_docker, ["ext", "p_own"]);
+    assert_eq!(codes(&local.warnings), [("volume-renamed", 6)]);
+}
+
+#[test]
+fn folders_that_a_mac_does_not_tell_apart_are_refused_on_laptops() {
+    let compose = read(
+        "services:\n  web:\n    volumes:\n      - /data\n      - /Data\n      - /Data/sub\n      - db:/db\n      - DB:/d\n      - /etc/X:/x\n      - /etc/x:/y\n      - /\u{c4}\n      - /\u{e4}\n  Web:\n    volumes:\n      - /other\n  worker:\n    volumes:\n      - /DATA\n      - db:/db\nvolumes: {db: , DB: }\n",
+    );
+    let decision = local(&compose);
+    let refused: Vec<_> = [5, 6, 8, 12, 15].map(|line| ("case-collision", line)).into();
+    assert_eq!(codes(&decision.refusals), refused);
+    let problem = &decision.refusals[0];
+    assert!(problem.reason.contains("`web/Data` differs from `web/data`"), "{}", problem.reason);
+    assert_eq!(problem.related[0].line, 4, "the other one");
+    assert_eq!(codes(&deployed(&compose).refusals), [], "the share tells them apart");
 }
 
 #[test]

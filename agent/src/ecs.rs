@@ -378,6 +378,7 @@ fn service(answer: &aws_sdk_ecs::types::Service) -> Option<Service> {
         not_on_instances: fargate.map(str::to_owned),
         one_task_an_instance: constraints.filter_map(|c| c.r#type()).any(spread),
         desired: count(answer.desired_count()),
+        maximum_percent: configuration.and_then(|c| c.maximum_percent()).map_or(200, count),
         minimum_healthy_percent: configuration.and_then(|c| c.minimum_healthy_percent()).map_or(100, count),
         deployments,
         unplaced: answer.events().iter().find_map(unplaced),

@@ -201,7 +201,9 @@ pub fn layout(place: Place<'_>, app: &App, service: &ServiceName, declarations: 
                 if let Some(warning) = volume.memory.and_then(|memory| rounded(declaration, memory)) {
                     layout.warnings.push((index, warning));
                 }
-                for option in declaration.without_meaning() {
+                // On a laptop the file's own words reach Docker.
+                let is_deployed = matches!(place, Place::Deployed { .. });
+                for option in declaration.without_meaning().into_iter().filter(|_| is_deployed) {
                     let reason = format!("the option `{option}` has no meaning here, and is left out");
                     let warning =
                         finding("ignored-option", declaration, reason, format!("remove `{option}`"));

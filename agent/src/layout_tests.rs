@@ -193,6 +193,7 @@ fn a_volume_behind_another_mount_is_not_folded() {
 fn an_option_without_meaning_is_a_volume_with_a_warning() {
     let layout = deployed(&["/a:/b:z"]);
     assert_eq!((layout.volumes.len(), layout.warnings[0].1.code), (1, "ignored-option"));
+    assert_eq!(local(&["/a:/b:z"]).warnings, [], "a laptop has Docker");
 }
 
 /// Entries that people, or attackers, might write.

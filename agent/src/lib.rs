@@ -8,6 +8,7 @@
 //! | [`yaml`], [`compose`], [`declaration`], [`path`] | what compose files declare, and where it stands |
 //! | [`labels`], [`labelling`] | how a task definition carries declarations |
 //! | [`layout`], [`deploy`] | where each volume lives, or why it can't; what is better known before |
+//! | [`start`] | what Docker Compose is told on a laptop, so that volumes live where they belong |
 //! | [`patch`] | what a task definition with its volumes looks like, and whether two are the same |
 //! | [`apply`] | what a compose file makes of an ECS service's task definition, and how its deployment goes |
 //! | [`service`], [`reading`], [`history`], [`rollout`] | what a service and its revision are to the agent, and what comes next |
@@ -83,5 +84,6 @@ pub mod share_worker;
 pub mod silence;
 pub mod sources;
 pub mod spelling;
+pub mod start;
 pub mod systemd;
 pub mod yaml;

@@ -19,6 +19,8 @@ pub struct Service {
     pub one_task_an_instance: bool,
     /// How many tasks it wants.
     pub desired: u32,
+    /// `maximumPercent`: how many tasks, of those it wants, may run while a deployment is under way.
+    pub maximum_percent: u32,
     /// `minimumHealthyPercent`.
     pub minimum_healthy_percent: u32,
     /// Newest first. A service without deployments has one made of its task set's revision, or of its own; an EXTERNAL one without a task
@@ -89,6 +91,12 @@ impl Service {
                 && (primary.reason.contains("rolling back")
                     || self.deployments.iter().any(|other| other.rollout == Rollout::Failed))
         })
+    }
+
+    /// The most tasks that may run at once while a deployment is under way; a daemon service's are one an instance.
+    pub fn most_tasks(&self) -> u32 {
+        let most = u64::from(self.desired) * u64::from(self.maximum_percent) / 100;
+        u32::try_from(most).unwrap_or(u32::MAX).max(self.desired)
     }
 
     /// How many instances the service must find ready before it is moved to a revision that runs nowhere else.

@@ -249,3 +249,25 @@ fn what_changes_or_is_lost_on_the_way_moves_no_service() {
     assert_eq!(cluster.runs("shop-web")["family"], "other", "what somebody deployed stays");
     assert_eq!(cluster.runs("worker")["revision"], 1);
 }
+
+/// A compose file doesn't tell how many tasks there are while a deployment is under way; the ECS service does.
+#[test]
+fn two_tasks_of_a_database_are_warned_of() {
+    let cluster = Cluster::start();
+    let revision = cluster.register("db", |document| {
+        document["containerDefinitions"][0]["name"] = json!("db");
+        document["containerDefinitions"][0].as_object_mut().unwrap().remove("dockerLabels");
+    });
+    cluster.create("db", &revision);
+    cluster.ask("UpdateService", &json!({ "cluster": "default", "service": "db", "desiredCount": 1 }));
+    let flags = "-f database.yml --cluster default --rack production --region us-east-1 --app shop";
+    let (_, stderr, code) = cluster.run(&format!("apply {flags} --dry-run"));
+    settings().bind(|| {
+        insta::assert_snapshot!("apply-database", format!("{stderr}--- exit code {code}\n"));
+    });
+    let (_, again, code) = cluster.run(&format!("plan {flags} --detailed-exitcode"));
+    assert_eq!((again, code), (stderr, 2));
+    let (_, silenced, code) =
+        cluster.run(&format!("apply {flags} --dry-run --silence several-database-tasks"));
+    assert_eq!((silenced.as_str(), code), ("", 0));
+}

@@ -89,6 +89,7 @@ fn help_reads_well() {
         "",
         "config",
         "plan",
+        "start",
         "patch",
         "unpatch",
         "apply",
@@ -114,6 +115,24 @@ fn a_plan_tells_where_everything_lives() {
     snapshot("plan-local-pending", "plan -f wordpress.yml --local --app example-app --detailed-exitcode", "");
     snapshot("plan-no-detailed-exitcode", "plan -f wordpress.yml --local --region us-east-1", "");
     snapshot("plan-everything-local", "plan -f everything.yml --local", "");
+    snapshot("plan-local-case-collision", "plan -f case.yml --local", "");
+}
+
+#[test]
+fn what_docker_compose_is_told_on_a_laptop() {
+    snapshot("start-print", "start -f wordpress.yml --app example-app --print", "");
+    snapshot("start-print-everything", "start -f everything.yml --print", "");
+    snapshot("start-print-nothing", "start -f relative.yml -p shop --print", "");
+    snapshot("start-refused", "start -f lossy.yml --print", "");
+    snapshot("start-of-standard-input", "start -f -", "services: {}");
+    snapshot("start-of-the-first-format", "start -f first-format.yml", "");
+    snapshot("start-another-command", "start -f wordpress.yml -- down", "");
+    snapshot("start-wrong-app", "start -f wordpress.yml --app my.app", "");
+    let command = "start -f wordpress.yml --app example-app";
+    let (stdout, stderr, code) = run_with(&[("PATH", "/nowhere")], command, "");
+    let page =
+        format!("$ volumes-agent {command}\n--- stdout\n{stdout}--- stderr\n{stderr}--- exit code {code}\n");
+    settings().bind(|| insta::assert_snapshot!("start-without-docker", page));
 }
 
 /// A laptop's terminal: a table that doesn't fit is stacked, and a path is never cut.
@@ -292,7 +311,8 @@ fn problems_come_all_at_once_with_their_places() {
 
 #[test]
 fn wrong_usage_is_64() {
-    for arguments in ["", "frobnicate", "plan", "patch --rack r", "start", "doctor", "plan --local --rack r"]
+    for arguments in
+        ["", "frobnicate", "plan", "patch --rack r", "start --rack r", "doctor", "plan --local --rack r"]
     {
         let (stdout, stderr, code) = run(arguments, "");
         assert_eq!((stdout.as_str(), code), ("", 64), "{arguments}: {stderr}");

@@ -290,7 +290,11 @@ fn install(stage: &Path, to: &str, mode: u32, content: &[u8]) -> Result<(), Erro
 }
 
 /// The root of the stand-in for `wordpress:4.5.2-apache`: busybox, an entry point like WordPress's, a page, an upload form's other end.
-fn wordpress(cache: &Path) -> Result<Vec<u8>, Error> {
+/// Gives a tar, made in a folder.
+///
+/// # Errors
+/// [`Error::Missing`] without busybox; what the tools say.
+pub fn wordpress(cache: &Path) -> Result<Vec<u8>, Error> {
     let folder = cache.join("wordpress");
     host::remove(&folder)?;
     host::directory(&folder.join("bin"))?;

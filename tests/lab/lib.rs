@@ -10,6 +10,7 @@
 //! | [`ecs`] | ECS, a fake that keeps raw JSON and places tasks |
 //! | [`ecs_agent`] | the ECS agent, a stand-in that runs in the guests |
 //! | [`metadata`] | instance metadata (IMDSv2), a fake |
+//! | [`engine`] | a Docker Engine of this machine, for the laptop; not part of a cluster |
 //! | [`network`] | the wires, and cutting them |
 //! | [`story`], [`faults`], [`app`] | what the demo tells, and the tests assert, step by step |
 //! | [`wait`], [`progress`], [`error`], [`host`], [`http`], [`place`] | the tools of all of these |
@@ -19,6 +20,7 @@ pub mod cluster;
 pub mod ecs;
 pub mod ecs_agent;
 pub mod enclosure;
+pub mod engine;
 pub mod error;
 pub mod faults;
 pub mod guest;

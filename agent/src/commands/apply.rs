@@ -6,7 +6,10 @@ pub mod look;
 pub mod page;
 
 use crate::{
-    apply::assignment::{Assignment, assign},
+    apply::{
+        assignment::{Assignment, assign},
+        databases,
+    },
     aws,
     commands::{
         Format, block_on,
@@ -15,11 +18,16 @@ use crate::{
         messages::{MessageFormat, Messages, progress},
     },
     compose::Compose,
+    deploy::{
+        Decision,
+        caution::{DatabaseFiles, database_files},
+    },
     diagnostics::{Exit, Failure},
     ecs::Ecs,
     labelling::Labelling,
     problem::Problem,
     service::short_name,
+    silence::Silences,
 };
 use aws_config::SdkConfig;
 use change::ChangeError;
@@ -128,10 +136,9 @@ fn apply(args: &ApplyArgs, messages: &mut Messages) -> Result<Option<Exit>, Fail
         };
         let looked = looking.at_all(&assignments).await.map_err(aws_failure)?;
         messages.add(refusals(&looked, &declared.compose));
-        messages.add(looked.iter().flat_map(|looked| match looked {
-            Looked::Found(found) => found.wanted.warnings.clone(),
-            Looked::Absent(_) | Looked::Refused(_) => Vec::new(),
-        }));
+        let (cautions, silenced) = cautions(&looked, &declared.compose, &declared.decision);
+        messages.add(cautions);
+        messages.add_silenced(silenced);
         if looked.iter().any(|looked| matches!(looked, Looked::Refused(_))) {
             return Ok(None);
         }
@@ -232,13 +239,25 @@ pub fn refusals(looked: &[Looked], compose: &Compose) -> Vec<Problem> {
     refusals.map(told).collect()
 }
 
+/// What is noteworthy about the services that are there, and how many of that were silenced.
+pub fn cautions(looked: &[Looked], compose: &Compose, decision: &Decision) -> (Vec<Problem>, usize) {
+    let mut problems = Vec::new();
+    for found in looked.iter().filter_map(Looked::found) {
+        problems.extend(found.wanted.warnings.iter().cloned());
+        let is_its = |files: &DatabaseFiles<'_>| {
+            found.assignment.services.iter().any(|service| service == files.planned.service.as_str())
+        };
+        let databases = database_files(compose, decision).filter(is_its);
+        problems.extend(databases.filter_map(|files| databases::several_tasks(&files, &found.service)));
+    }
+    // What is wrong with `silence` itself was told with the file.
+    let silenced = Silences::of(compose).0.take_from(&mut problems);
+    (problems, silenced)
+}
+
 /// A line a service that is there, by what would be done.
 pub fn would_be_done(looked: &[Looked]) -> Vec<Line> {
-    let found = looked.iter().filter_map(|looked| match looked {
-        Looked::Found(found) => Some(found),
-        Looked::Absent(_) | Looked::Refused(_) => None,
-    });
-    found.map(|found| Line::of(found, page::would(&found.step))).collect()
+    looked.iter().filter_map(Looked::found).map(|found| Line::of(found, page::would(&found.step))).collect()
 }
 
 /// What would be done, with the diff of each task definition.

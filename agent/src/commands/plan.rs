@@ -44,7 +44,7 @@ pub struct PlanArgs {
     /// The ECS cluster, where the rack is called like it.
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// The app [default with --local: the file's `name:`, else the folder's name].
+    /// The app [default with --local: .convox/app, else the project's name where one is given, else the folder's].
     #[arg(long, value_name = "NAME", required_unless_present = "local")]
     pub app: Option<String>,
     /// A path of the instances that services may bind as it is; as in the agents' configuration.
@@ -103,34 +103,15 @@ fn plan(args: &PlanArgs, messages: &mut Messages) -> Result<Option<Exit>, Failur
     };
     let images = images_at_hand(&compose, place)?;
     let mut decision = decide_knowing(&compose, place, &app, &images);
+    let changes = match args.detailed_exitcode && decision.refusals.is_empty() {
+        true => changes(args, rack.as_ref(), &app, &compose, &mut decision)?,
+        false => None,
+    };
     messages.add_silenced(decision.silenced);
     messages.add(std::mem::take(&mut decision.warnings));
     decision.warnings = messages.take();
     decision.silenced = messages.silenced();
     decision.warnings.sort_by_cached_key(Problem::sort_key);
-    let is_refused = !decision.refusals.is_empty();
-    let changes = match (args.detailed_exitcode && !is_refused, &rack) {
-        (false, _) => None,
-        (true, Some(rack)) => {
-            let containers = declared::pairs("container", "web=nginx", &args.services.container)?;
-            let target = Target {
-                services: &args.services,
-                cluster: args.cluster.as_deref().unwrap_or_else(|| rack.as_str()),
-                rack,
-                app: &app,
-                host_paths: &args.host_path,
-            };
-            let labelling = Labelling::of(&compose, &decision, containers);
-            match pending::on_the_cluster(target, &compose, &labelling)? {
-                Ok(lines) => Some(Changes::Services(lines)),
-                Err(refusals) => {
-                    decision.refusals.extend(refusals);
-                    None
-                }
-            }
-        }
-        (true, None) => Some(Changes::Folders(pending::on_this_machine(&decision))),
-    };
     let format = args.format.unwrap_or(Format::Text);
     match format {
         Format::Json => print(&format!("{:#}\n", as_json(&decision, changes.as_ref())))?,
@@ -151,6 +132,29 @@ fn plan(args: &PlanArgs, messages: &mut Messages) -> Result<Option<Exit>, Failur
     }))
 }
 
+/// What is not there yet; nothing, where `apply` would refuse.
+fn changes(
+    args: &PlanArgs,
+    rack: Option<&Rack>,
+    app: &App,
+    compose: &Compose,
+    decision: &mut Decision,
+) -> Result<Option<Changes>, Failure> {
+    let Some(rack) = rack else {
+        return Ok(Some(Changes::Folders(pending::on_this_machine(decision))));
+    };
+    let containers = declared::pairs("container", "web=nginx", &args.services.container)?;
+    let labelling = Labelling::of(compose, decision, containers);
+    let target = Target {
+        services: &args.services,
+        cluster: args.cluster.as_deref().unwrap_or_else(|| rack.as_str()),
+        rack,
+        app,
+        host_paths: &args.host_path,
+    };
+    Ok(pending::on_the_cluster(target, compose, &labelling, decision)?.map(Changes::Services))
+}
+
 /// What this machine's engine knows of the images that the file names. On a laptop nothing depends on it.
 fn images_at_hand(compose: &Compose, place: Place<'_>) -> Result<Images, Failure> {
     let names: BTreeSet<&str> = compose.active().filter_map(|service| service.image.as_deref()).collect();
@@ -161,15 +165,7 @@ fn images_at_hand(compose: &Compose, place: Place<'_>) -> Result<Images, Failure
 }
 
 fn app(args: &PlanArgs, compose: &Compose, messages: &Messages) -> Result<App, Failure> {
-    let (name, from) = match &args.app {
-        Some(app) => (app.clone(), None),
-        None => (compose.project.clone(), Some(compose.project_from)),
-    };
-    let app: App = name.parse().map_err(|error| Failure::refused(error).help("give a name by --app"))?;
-    if let Some(from) = from {
-        messages.note(&format!("the app is `{app}`, from {from}; --app names another"));
-    }
-    Ok(app)
+    super::start::app(args.app.as_deref(), compose, messages)
 }
 
 fn as_json(decision: &Decision, changes: Option<&Changes>) -> Value {

@@ -20,6 +20,9 @@ pub const OVERRIDE_NAMES: [&str; 4] = [
     "docker-compose.override.yaml",
 ];
 
+/// Where a project's name is from, if nothing gives it one.
+pub const FOLDERS_NAME: &str = "the folder's name";
+
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -224,7 +227,7 @@ fn project(
             let reason = format!("the folder `{folder}` leaves no name for the project");
             Problem::error("project-name", reason, "write `name:` into the file, or name the project by -p")
         }
-        _ => return Some((of_folder, "the folder's name")),
+        _ => return Some((of_folder, FOLDERS_NAME)),
     };
     loader.problems.push(problem);
     Some((name, "the file's `name`"))

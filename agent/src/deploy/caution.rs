@@ -116,34 +116,56 @@ fn database(service: &Service) -> Option<(&'static str, &'static [&'static str])
     DATABASES.into_iter().find(|(known, _)| *known == name)
 }
 
-/// Databases whose files would be opened by more than one task.
-pub(super) fn several_database_tasks(compose: &Compose, decision: &Decision) -> Vec<Problem> {
+/// A volume in which a database keeps its files.
+#[derive(Debug, Clone, Copy)]
+pub struct DatabaseFiles<'a> {
+    /// The volume.
+    pub planned: &'a Planned,
+    /// The database, by its image's last name.
+    pub name: &'static str,
+    service: &'a Service,
+}
+
+impl DatabaseFiles<'_> {
+    /// A warning of more than one task that would open them.
+    pub fn several_tasks(&self, reason: String, help: impl Into<String>) -> Problem {
+        let why = "a database locks its files on its own machine, not across machines: two that write one directory destroy it";
+        of_volume(self.planned, Problem::warning("several-database-tasks", reason, help).why(why))
+    }
+}
+
+/// The volumes in which databases keep their files, where they can be written.
+pub fn database_files<'a>(
+    compose: &'a Compose,
+    decision: &'a Decision,
+) -> impl Iterator<Item = DatabaseFiles<'a>> {
     let services: HashMap<&str, &Service> =
         compose.active().map(|service| (service.name.as_str(), service)).collect();
-    let of_planned = |planned: &Planned| {
+    decision.volumes.iter().filter_map(move |planned| {
         let service = *services.get(planned.service.as_str())?;
         let (name, paths) = database(service)?;
         let Volume { target, kind, read_only, folded_into, .. } = &planned.volume;
         let is_data = paths.iter().any(|path| is_within(target, path) || is_within(path, target));
         let is_kept = matches!(kind, Kind::Service | Kind::Named | Kind::Host);
-        (is_data && is_kept && !read_only && folded_into.is_none()).then_some((service, name))
-    };
-    let why = "a database locks its files on its own machine, not across machines: two that write one directory destroy it";
+        let is_own = is_data && is_kept && !read_only && folded_into.is_none();
+        is_own.then_some(DatabaseFiles { planned, name, service })
+    })
+}
+
+/// Databases whose files would be opened by more than one task.
+pub(super) fn several_database_tasks(compose: &Compose, decision: &Decision) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut first_by_source: HashMap<&str, &Planned> = HashMap::new();
-    for planned in &decision.volumes {
-        let Some((service, name)) = of_planned(planned) else { continue };
-        let warn = |reason: String, help: &str| {
-            let problem = Problem::warning("several-database-tasks", reason, help).why(why);
-            of_volume(planned, problem)
-        };
+    for files in database_files(compose, decision) {
+        let DatabaseFiles { planned, name, service } = files;
         if let Some(replicas) = service.replicas.as_ref().filter(|replicas| replicas.count > 1) {
             let reason = format!(
                 "{} tasks of the database `{name}` would open one directory at `{}`",
                 replicas.count, planned.volume.target
             );
             let help = "run one; to have more, let the database replicate, with a volume for each node";
-            problems.push(warn(reason, help).see(&replicas.place, "so many are asked for here"));
+            problems
+                .push(files.several_tasks(reason, help).see(&replicas.place, "so many are asked for here"));
         }
         match first_by_source.get(planned.volume.source.as_str()) {
             Some(first) if first.service != planned.service => {
@@ -152,7 +174,7 @@ pub(super) fn several_database_tasks(compose: &Compose, decision: &Decision) -> 
                     first.service
                 );
                 let help = "give each a volume of its own";
-                problems.push(warn(reason, help).see(&first.place, "the other one"));
+                problems.push(files.several_tasks(reason, help).see(&first.place, "the other one"));
             }
             Some(_) => {}
             None => drop(first_by_source.insert(&planned.volume.source, planned)),

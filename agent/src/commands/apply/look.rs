@@ -104,6 +104,16 @@ pub enum Looked {
     Refused(Refusal),
 }
 
+impl Looked {
+    /// The service, if it is there and can have its volumes.
+    pub fn found(&self) -> Option<&Found> {
+        match self {
+            Self::Found(found) => Some(found),
+            Self::Absent(_) | Self::Refused(_) => None,
+        }
+    }
+}
+
 impl Looking<'_> {
     /// Looks at every one.
     ///

@@ -15,7 +15,6 @@ use crate::{
     ecs::Ecs,
     labelling::Labelling,
     names::{App, Rack},
-    problem::Problem,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -75,7 +74,7 @@ pub(super) struct Target<'a> {
     pub host_paths: &'a [String],
 }
 
-/// A line for each ECS service of the file, by what `apply` would do; where it would refuse, why.
+/// A line for each ECS service of the file, by what `apply` would do; nothing, where it would refuse. What is to be said is in `decision`.
 ///
 /// # Errors
 /// A flag that can't be understood, or AWS.
@@ -83,7 +82,8 @@ pub(super) fn on_the_cluster(
     target: Target<'_>,
     compose: &Compose,
     labelling: &Labelling,
-) -> Result<Result<Vec<Line>, Vec<Problem>>, Failure> {
+    decision: &mut Decision,
+) -> Result<Option<Vec<Line>>, Failure> {
     let assignments = target.services.assignments(labelling)?;
     let looked = block_on(async {
         let ecs = Ecs::new(&target.services.connect().await?);
@@ -98,8 +98,13 @@ pub(super) fn on_the_cluster(
         };
         looking.at_all(&assignments).await.map_err(apply::aws_failure)
     })??;
+    let (cautions, silenced) = apply::cautions(&looked, compose, decision);
+    decision.warnings.extend(cautions);
+    decision.silenced += silenced;
     let refusals = apply::refusals(&looked, compose);
-    Ok(if refusals.is_empty() { Ok(apply::would_be_done(&looked)) } else { Err(refusals) })
+    let is_refused = !refusals.is_empty();
+    decision.refusals.extend(refusals);
+    Ok((!is_refused).then(|| apply::would_be_done(&looked)))
 }
 
 /// Directories of the plan that this machine hasn't yet, as `start` would make them.
