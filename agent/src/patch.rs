@@ -83,6 +83,8 @@ pub struct Patched {
     pub document: Value,
     /// The directories that it needs on the share.
     pub volumes: Vec<Needed>,
+    /// Whether its tasks are only for instances with the share: not, where all that it declares is memory.
+    pub needs_share: bool,
     /// What is noteworthy but stops nothing, with the container's name.
     pub warnings: Vec<(String, Finding)>,
     /// As in the label.
@@ -328,7 +330,9 @@ pub fn patch_with(
     let mut needed: Vec<Needed> = needed.collect();
     needed.sort_by(|a, b| a.relative.cmp(&b.relative));
     needed.dedup();
-    Ok(Outcome::Patched(Box::new(Patched { document: patched, volumes: needed, warnings, fingerprint })))
+    let needs_share = !is_all_memory;
+    let patched = Patched { document: patched, volumes: needed, needs_share, warnings, fingerprint };
+    Ok(Outcome::Patched(Box::new(patched)))
 }
 
 /// The paths of the instances that a document's own volumes of ours bind.

@@ -92,17 +92,11 @@ pub fn next<'a>(facts: Facts<'a>) -> Next<'a> {
     if let Some(verdict) = not_now(service, primary, facts) {
         return Next::Stay(verdict);
     }
-    let Some(instances) = facts.instances else { return Next::LearnInstances };
-    let needs = service.needs_ready();
-    if !instances.are_enough(needs) {
-        let Instances { ready, not_ready } = instances;
-        return Next::Stay(Verdict::because(
-            Outcome::Waiting,
-            "too-few-ready",
-            format!(
-                "{ready} instances of the cluster are ready and {not_ready} are not; it needs {needs}, and no fewer ready than not. See `volumes-agent status` on those that are not"
-            ),
-        ));
+    if unpatched.patched.needs_share {
+        let Some(instances) = facts.instances else { return Next::LearnInstances };
+        if let Some(verdict) = too_few(instances, service.needs_ready()) {
+            return Next::Stay(verdict);
+        }
     }
     let Some(latest) = facts.latest else { return Next::LearnLatest(unpatched) };
     match latest {
@@ -120,6 +114,15 @@ pub fn next<'a>(facts: Facts<'a>) -> Next<'a> {
             "its revision was deregistered (INACTIVE), and a patched copy would bring it back as the family's latest: deploy an active revision",
         )),
     }
+}
+
+/// Too few instances have the share.
+fn too_few(instances: Instances, needs: u32) -> Option<Verdict> {
+    let Instances { ready, not_ready } = instances;
+    let reason = format!(
+        "{ready} instances of the cluster are ready and {not_ready} are not; it needs {needs}, and no fewer ready than not. See `volumes-agent status` on those that are not"
+    );
+    (!instances.are_enough(needs)).then(|| Verdict::because(Outcome::Waiting, "too-few-ready", reason))
 }
 
 /// An EXTERNAL service whose pipeline has made no task set yet.

@@ -72,6 +72,22 @@ fn decided(
 }
 
 #[test]
+fn memory_alone_waits_for_no_instance() {
+    let memory = "[{\"type\":\"tmpfs\",\"target\":\"/run\",\"tmpfs\":{\"size\":\"1m\"}}]";
+    let mut answer = answer("ACTIVE");
+    answer["taskDefinition"]["containerDefinitions"][0]["dockerLabels"]["convox.volumes"] = json!(memory);
+    let rack = "r".parse().unwrap();
+    let reader = Reader { rack: &rack, host_paths: &[], is_daemon: false };
+    let reading = reader.read("blog:41", answer);
+    let (service, history) = (service(), History::default());
+    assert_eq!(decided(&service, &reading, &history, (0, 0), &Latest::SameCode), "register");
+    // And what was patched so is seen as patched.
+    let Reading::Unpatched(unpatched) = reading else { panic!("{reading:?}") };
+    let patched = reader.read("blog:42", json!({ "taskDefinition": unpatched.patched.document }));
+    assert!(matches!(patched, Reading::Patched { .. }), "{patched:?}");
+}
+
+#[test]
 fn a_service_goes_step_by_step_and_learns_only_what_it_needs() {
     let (service, reading, history) = (service(), read("ACTIVE"), History::default());
     let mut facts = Facts {

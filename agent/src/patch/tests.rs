@@ -362,6 +362,9 @@ fn memory_that_a_deploy_tool_edited_is_as_declared_again() {
     let again = patched(&copied).document;
     let tmpfs = again["containerDefinitions"][0]["linuxParameters"]["tmpfs"].as_array().unwrap();
     assert_eq!(tmpfs.iter().map(|memory| &memory["size"]).collect::<Vec<_>>(), [1, 65]);
+    let mut turned = again.clone();
+    turned["containerDefinitions"][0]["linuxParameters"]["tmpfs"].as_array_mut().unwrap().reverse();
+    assert!(equivalent(&turned, &again), "the order of memory means nothing");
     let left = &unpatch(&again).unwrap()["containerDefinitions"][0]["linuxParameters"];
     assert_eq!(left["tmpfs"], json!([{ "containerPath": "/theirs", "size": 1 }]));
     // A tool that keeps the memory and writes labels of its own: what is there is what is asked for.
