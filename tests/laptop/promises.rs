@@ -281,6 +281,13 @@ pub(crate) fn what_is_refused_makes_nothing(person: &Person<'_>) -> Result<(), E
     expect_text(&told, "refused[case-collision]")?;
     let told = person.agent(&folder, &["start", "--app", "a b"])?.failed()?;
     expect_text(&told, "the name from --app can't be an app's")?;
+    // What would be refused of a service that doesn't run is only said, and refused when it is to run.
+    let jobs = format!("{ONE}  job: {{image: box, profiles: [jobs], volumes: ['/x:ro']}}\n");
+    let folder = person.project("refused-job", &jobs)?;
+    let told = person.agent(&folder, &["start", "--print"])?.succeeded()?;
+    expect_text(&told, "warning[option-without-source]")?;
+    let told = person.agent(&folder, &["start", "--", "--detach", "job"])?.failed()?;
+    expect_text(&told, "refused[option-without-source]")?;
     expect_nothing_at(&person.home.join(".convox"))?;
     let running = person.engine.docker(&["ps", "--all", "--quiet"])?;
     expect(running.is_empty(), "no container", running)?;

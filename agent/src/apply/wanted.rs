@@ -38,6 +38,8 @@ pub struct Wanted {
     pub after: Value,
     /// What it is to the agent: patched, to be patched, or without volumes.
     pub reading: Reading,
+    /// Whether anything is declared: a directory on the share, or memory.
+    pub is_declared: bool,
     /// Paths on the share that it mounts, relative to the volumes root.
     pub volumes: Vec<String>,
     /// What is noteworthy about declarations that its author's labels carry.
@@ -129,23 +131,21 @@ pub fn wanted(arn: &str, answer: Value, asked: Asked<'_>) -> Result<Wanted, Want
         source: patch::first_label(&before, SOURCE).unwrap_or_else(|| arn.to_owned()),
         host_paths: asked.host_paths,
     };
-    let patched = match patch::patch_with(&labelled, &settings, written)? {
-        Outcome::Patched(patched) => *patched,
+    let (is_declared, patched) = match patch::patch_with(&labelled, &settings, written)? {
+        Outcome::Patched(patched) => (true, *patched),
         Outcome::Off => return Err(WantedError::Off),
         Outcome::OtherRack { rack } => return Err(WantedError::OtherRack(rack)),
-        Outcome::NothingDeclared => Patched {
-            document: labelled,
-            volumes: Vec::new(),
-            warnings: Vec::new(),
-            fingerprint: String::new(),
-        },
+        Outcome::NothingDeclared => {
+            let (volumes, warnings, fingerprint) = (Vec::new(), Vec::new(), String::new());
+            (false, Patched { document: labelled, volumes, needs_share: false, warnings, fingerprint })
+        }
     };
     let after = patched.document.clone();
     let volumes: Vec<String> = patched.volumes.iter().map(|volume| volume.relative.clone()).collect();
     let warnings = asked.labelling.warnings_of_others(&patched.warnings);
-    let reading = match (patch::equivalent(&before, &after), volumes.is_empty()) {
-        (true, true) => Reading::NothingDeclared,
-        (true, false) => Reading::Patched {
+    let reading = match (patch::equivalent(&before, &after), is_declared) {
+        (true, false) => Reading::NothingDeclared,
+        (true, true) => Reading::Patched {
             source: settings.source,
             fingerprint: patched.fingerprint,
             volumes: patched.volumes,
@@ -154,7 +154,7 @@ pub fn wanted(arn: &str, answer: Value, asked: Asked<'_>) -> Result<Wanted, Want
             Reading::Unpatched(Box::new(Unpatched { document: before.clone(), patched, family, is_active }))
         }
     };
-    Ok(Wanted { before, after, reading, volumes, warnings })
+    Ok(Wanted { before, after, reading, is_declared, volumes, warnings })
 }
 
 #[cfg(test)]
@@ -187,6 +187,7 @@ mod tests {
 
     const ONE: &str = "services: { web: { volumes: [/data] } }";
     const OTHER: &str = "services: { web: { volumes: [/data, /cache] } }";
+    const MEMORY: &str = "services: { web: { tmpfs: ['/run:size=1m'] } }";
     const NONE: &str = "services: { web: { image: i } }";
 
     #[test]
@@ -206,6 +207,10 @@ mod tests {
         plain.as_object_mut().unwrap().shift_remove("status");
         assert_eq!(none.after, plain);
         assert!(matches!(none.reading, Reading::Unpatched(_)));
+        let memory = apply(&described(&source()), MEMORY).unwrap();
+        assert!(memory.is_declared && memory.volumes.is_empty());
+        assert_eq!(memory.after.get("placementConstraints"), None, "memory waits for no share");
+        assert!(matches!(apply(&described(&memory.after), MEMORY).unwrap().reading, Reading::Patched { .. }));
         assert!(matches!(apply(&described(&plain), NONE).unwrap().reading, Reading::NothingDeclared));
     }
 

@@ -16,12 +16,15 @@ use crate::{
 use clap::Args;
 use std::{
     collections::HashSet,
-    fs::{self, Metadata},
+    fs,
     io::{ErrorKind, Read},
     os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+
+/// The folder of all that is kept in a home.
+const FOLDER: &str = ".convox";
 
 /// Flags of `start`.
 #[derive(Debug, Args)]
@@ -74,10 +77,7 @@ pub fn run(args: &StartArgs) -> Result<Exit, Failure> {
     }
     let home = super::home()?;
     let program = find_program()?;
-    for (service, target, source) in &prepared.local.places {
-        messages.note(&format!("{service}: {target} is {source}"));
-    }
-    let root = Path::new(&home).join(".convox");
+    let root = Path::new(&home).join(FOLDER);
     for folder in &prepared.local.folders {
         ensure(&root.join("volumes"), folder)?;
     }
@@ -85,6 +85,9 @@ pub fn run(args: &StartArgs) -> Result<Exit, Failure> {
         true => None,
         false => Some(write(&root.join("overrides"), &prepared, &messages)?),
     };
+    for (service, target, source) in &prepared.local.places {
+        messages.note(&format!("{service}: {target} is {source}"));
+    }
     Err(hand_over(args, &prepared.compose, overriding.as_deref(), program))
 }
 
@@ -234,25 +237,28 @@ fn directory(path: &Path) -> Result<bool, Failure> {
         }
         Err(error) => {
             let failure = failed("make the folder", path, &error);
-            let owner = path.parent().and_then(|parent| Some((parent, fs::metadata(parent).ok()?)));
+            let denied = path.parent().filter(|_| error.kind() == ErrorKind::PermissionDenied);
+            let owner = denied.and_then(|parent| Some((parent, fs::metadata(parent).ok()?.uid())));
             Err(match owner {
-                Some((parent, owner)) if error.kind() == ErrorKind::PermissionDenied => {
-                    failure.help(whose(parent, &owner))
-                }
-                _ => failure,
+                Some((parent, uid)) => failure.help(give_back(parent, uid)),
+                None => failure,
             })
         }
     }
 }
 
-fn whose(parent: &Path, owner: &Metadata) -> String {
-    let parent = parent.display();
-    match owner.uid() {
-        0 => format!(
-            "{parent} is root's: Docker made it, or a command with sudo. Give it back: sudo chown \"$(id -u)\" {parent}"
-        ),
-        uid => format!("{parent} belongs to user {uid}. Give it back: sudo chown \"$(id -u)\" {parent}"),
+/// What to do about a folder of somebody else's.
+fn give_back(folder: &Path, uid: u32) -> String {
+    // Whoever has another home than their own should not be told to take it.
+    if !folder.components().any(|component| component.as_os_str() == FOLDER) {
+        return format!("HOME must name a home of yours; {} belongs to user {uid}", folder.display());
     }
+    let folder = folder.display();
+    let whose = match uid {
+        0 => "root's: Docker made it, or a command with sudo".to_owned(),
+        uid => format!("user {uid}'s"),
+    };
+    format!("{folder} is {whose}. Give it back: sudo chown \"$(id -u)\" {folder}")
 }
 
 /// Whoever is in a container with a volume can put links into it, and Docker would follow them to any folder of the machine.

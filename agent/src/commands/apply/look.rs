@@ -201,9 +201,7 @@ impl Looking<'_> {
         wanted: &Wanted,
     ) -> Result<Result<Step, (&'static str, String, &'static str)>, AwsError> {
         let history = History::default();
-        // What mounts nothing of the share can be placed anywhere.
-        let anywhere = Instances { ready: u32::MAX, not_ready: 0 };
-        let mut instances = wanted.volumes.is_empty().then_some(anywhere);
+        let mut instances: Option<Instances> = None;
         let mut latest = None;
         let revision = service.primary().map(|primary| primary.task_definition.as_str()).unwrap_or_default();
         loop {

@@ -69,6 +69,9 @@ pub struct Line {
     /// Whether it mounted all of its volumes before.
     #[serde(skip)]
     had_all: bool,
+    /// Whether anything is declared.
+    #[serde(skip)]
+    is_declared: bool,
 }
 
 impl Line {
@@ -89,6 +92,7 @@ impl Line {
             task_definition: None,
             registered: None,
             had_all: volumes.iter().all(|volume| mounted.contains(volume)),
+            is_declared: found.wanted.is_declared,
             volumes,
             code: None,
             reason: None,
@@ -139,6 +143,7 @@ impl Line {
 
     fn result(&self) -> String {
         let volumes = match self.volumes.len() {
+            0 if self.is_declared => "memory alone".to_owned(),
             0 => "no volumes any more".to_owned(),
             1 => "1 volume".to_owned(),
             count => format!("{count} volumes"),
