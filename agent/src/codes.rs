@@ -4,7 +4,7 @@
 const PAGE: &str = include_str!("../../docs/codes.md");
 
 /// Codes of warnings, which can be silenced. All others refuse something.
-pub const WARNINGS: [&str; 12] = [
+pub const WARNINGS: [&str; 13] = [
     "build-output",
     "hidden-by-own",
     "ignored-option",
@@ -17,6 +17,7 @@ pub const WARNINGS: [&str; 12] = [
     "tmpfs-rounded",
     "uncovered-image-volume",
     "volume-renamed",
+    "x-volumes",
 ];
 
 /// A code's section without its heading.

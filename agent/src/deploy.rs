@@ -1,6 +1,7 @@
 //! From a compose file to volumes or refusals, for the share or for a laptop: one decision for `plan`, `patch` and the daemon.
 
 pub mod caution;
+mod extension;
 mod spellings;
 
 use crate::{
@@ -61,8 +62,9 @@ pub fn decide_knowing(compose: &Compose, place: Place<'_>, app: &App, images: &I
         decision.service(&volumes, service, place, app, &mut spellings);
     }
     decision.all_volumes_from(compose, place);
-    let mut warnings: Vec<Problem> = caution::inactive(compose).collect();
+    let mut warnings: Vec<Problem> = caution::inactive(compose, place).collect();
     warnings.extend(compose.active().flat_map(|service| service.warnings.clone()));
+    warnings.extend(compose.active().flat_map(extension::meaningless));
     warnings.extend(caution::several_database_tasks(compose, &decision));
     if matches!(place, Place::Deployed { .. }) {
         warnings.extend(caution::not_root(compose, &decision, images));
@@ -375,8 +377,8 @@ fn with_extension(entry: &Entry, service: &Service) -> Declaration {
     };
     let target = crate::path::clean(&declaration.target);
     let mut all = of_service.clone();
-    let entries = all.remove("entries");
-    let of_target = entries.as_ref().and_then(|entries| entries.get(&target));
+    all.remove("entries");
+    let of_target = service.extension.as_ref().and_then(|said| extension::of_target(said, &target));
     let own = declaration.options.extension.as_ref();
     for more in [of_target, own].into_iter().flatten().filter_map(serde_json::Value::as_object) {
         all.extend(more.clone());

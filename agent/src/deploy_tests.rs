@@ -23,11 +23,16 @@ impl Files for One {
 }
 
 pub(crate) fn read(text: &'static str) -> Compose {
-    let environment = [("HOME".to_owned(), "/h".to_owned())].into();
+    read_in("/h/p", text, None)
+}
+
+/// The same in another folder, and as a project that is named.
+pub(crate) fn read_in(folder: &str, text: &'static str, project: Option<&str>) -> Compose {
     let request = Request {
-        here: "/h/p".to_owned(),
+        here: folder.to_owned(),
         files: vec!["f.yml".to_owned()],
-        environment,
+        environment: [("HOME".to_owned(), "/h".to_owned())].into(),
+        project_name: project.map(str::to_owned),
         ..Request::default()
     };
     let reading = compose::read(&request, &One(text));

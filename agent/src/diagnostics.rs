@@ -51,6 +51,11 @@ impl Failure {
         Self { exit: Exit::Refused, error: error.into(), code: None, help: None }
     }
 
+    /// Wrong usage of the command line.
+    pub fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit: Exit::Usage, error: error.into(), code: None, help: None }
+    }
+
     /// A wrong configuration.
     pub fn config(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { exit: Exit::Config, error: error.into(), code: None, help: None }

@@ -6,7 +6,7 @@ use crate::{
     labels::{APP, RACK, SERVICE, VOLUMES},
     layout::Finding,
     names::{App, Rack},
-    patch,
+    patch::{self, PatchError},
     problem::Problem,
 };
 use serde_json::{Map, Value, json};
@@ -106,10 +106,9 @@ pub enum LabellingError {
         found: String,
         /// What was to be written.
         wanted: String,
+        /// Whether an earlier run wrote what is there.
+        is_ours: bool,
     },
-    /// The command line names a service that the file doesn't have.
-    #[error("--container names the service `{0}`, which the compose file doesn't have")]
-    NoService(String),
     /// The command line names a container that the document doesn't have.
     #[error("--container names the container `{0}`, which the task definition doesn't have")]
     NoContainer(String),
@@ -134,23 +133,36 @@ fn says(label: &str) -> &'static str {
 }
 
 impl LabellingError {
+    /// The same, where these labels of its container were written by an earlier run.
+    fn written_before(mut self, labels: Option<&Vec<String>>) -> Self {
+        if let Self::Disagrees { label, is_ours, .. } = &mut self {
+            *is_ours = labels.is_some_and(|labels| labels.iter().any(|written| written == label));
+        }
+        self
+    }
+
+    /// Whether it is about what an earlier run wrote, and not about what an author did.
+    pub fn is_about_ours(&self) -> bool {
+        matches!(self, Self::Disagrees { is_ours: true, .. })
+    }
+
     /// The code, stable for ever.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Disagrees { .. } => "label-disagrees",
-            Self::NoService(_) | Self::NoContainer(_) | Self::NoneFits(_) | Self::Twice { .. } => {
-                "no-container"
-            }
+            Self::NoContainer(_) | Self::NoneFits(_) | Self::Twice { .. } => "no-container",
         }
     }
 
     /// What to do next.
     pub fn help(&self) -> String {
         match self {
-            Self::Disagrees { label, .. } => {
-                format!("correct `--rack`, `--app` or the compose file, or remove the label `{label}`")
+            Self::Disagrees { label, .. } if *label == VOLUMES => {
+                format!("correct the compose file, or remove the label `{label}` from the task definition's source")
             }
-            Self::NoService(_) => "check the service's name before `=`".to_owned(),
+            Self::Disagrees { .. } => {
+                "correct `--rack`, `--app`, `--service` or `--container`; to have other directories, which are empty at first, deploy what `volumes-agent unpatch` makes of it before".to_owned()
+            }
             Self::NoContainer(_) => "check the container's name after `=`".to_owned(),
             Self::NoneFits(_) => {
                 "say which container is a service's: --container SERVICE=CONTAINER".to_owned()
@@ -171,22 +183,11 @@ pub fn write(
     rack: &Rack,
     app: &App,
 ) -> Result<(Value, Written), LabellingError> {
+    check_all(document, labelling, rack, app)?;
     let mut document = document.clone();
     let mut written = Written::new();
-    let mut names = Vec::new();
-    for container in containers(&mut document) {
-        let name = container.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let labels = container.get("dockerLabels").and_then(Value::as_object);
-        if let Some(labels) = labels.filter(|labels| labels.contains_key(VOLUMES)) {
-            check(&name, labels, RACK, rack.as_str())?;
-            check(&name, labels, APP, app.as_str())?;
-        }
-        names.push(name);
-    }
-    for (service, container) in &labelling.asked_for {
-        if !labelling.known.contains(service) {
-            return Err(LabellingError::NoService(service.clone()));
-        }
+    let names: Vec<String> = patch::container_names(&document).into_iter().map(str::to_owned).collect();
+    for (_, container) in &labelling.asked_for {
         if !names.contains(container) {
             return Err(LabellingError::NoContainer(container.clone()));
         }
@@ -214,10 +215,13 @@ pub fn write(
             *labels = json!({});
         }
         let Some(labels) = labels.as_object_mut() else { continue };
+        // What its author declares already stays in the author's words, so that nothing is deployed anew for a label more.
+        let is_authors = labels.contains_key(VOLUMES);
         for (label, value) in wanted {
+            let is_default = label == RACK || (label == SERVICE && service == container);
             if labels.contains_key(label) {
                 check(container, labels, label, &value)?;
-            } else {
+            } else if !(is_authors && is_default) {
                 labels.insert(label.to_owned(), json!(value));
                 written.entry(container.clone()).or_default().push(label.to_owned());
             }
@@ -228,6 +232,95 @@ pub fn write(
         return Err(LabellingError::NoneFits(services.join(", ")));
     }
     Ok((document, written))
+}
+
+/// Why nothing was rewritten.
+#[derive(Debug, thiserror::Error)]
+pub enum RewritingError {
+    /// What an earlier run put on can't be taken off.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
+    /// The labels.
+    #[error(transparent)]
+    Labelling(#[from] LabellingError),
+}
+
+impl RewritingError {
+    /// The code, stable for ever.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Patch(error) => error.code(),
+            Self::Labelling(error) => error.code(),
+        }
+    }
+
+    /// What to do next.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Patch(error) => error.help(),
+            Self::Labelling(error) => error.help(),
+        }
+    }
+}
+
+/// [`write`], into a document that may have been patched before: so that a file which changes ends as if it had never said anything else.
+/// Everything of ours is taken off, and labels that were written for services of the file; those for services that it doesn't name stay.
+///
+/// Rack, app and service must be the same as before: others are other directories, in which the containers would find nothing.
+///
+/// # Errors
+/// [`RewritingError`]
+pub fn rewrite(
+    document: &Value,
+    labelling: &Labelling,
+    rack: &Rack,
+    app: &App,
+) -> Result<(Value, Written), RewritingError> {
+    check_all(document, labelling, rack, app)?;
+    let mut source = patch::unpatch(document)?;
+    let mut kept = Written::new();
+    for (name, written) in patch::written_labels(document) {
+        let before = patch::containers(document)
+            .find(|container| container.get("name").and_then(Value::as_str) == Some(&name));
+        let Some(before) = before.and_then(|container| container.get("dockerLabels")) else { continue };
+        let service = before.get(SERVICE).and_then(Value::as_str).unwrap_or(&name);
+        let of_container =
+            containers(&mut source).find(|found| found.get("name").and_then(Value::as_str) == Some(&name));
+        let Some(found) = of_container.filter(|_| !labelling.known.iter().any(|known| known == service))
+        else {
+            continue;
+        };
+        let labels = found.entry("dockerLabels").or_insert_with(|| json!({}));
+        let Some(labels) = labels.as_object_mut() else { continue };
+        for label in &written {
+            labels.extend(before.get(label).map(|value| (label.clone(), value.clone())));
+        }
+        kept.insert(name, written);
+    }
+    let (document, mut written) = write(&source, labelling, rack, app)?;
+    for (container, labels) in kept {
+        written.entry(container).or_default().extend(labels);
+    }
+    Ok((document, written))
+}
+
+/// Labels that are there already, whoever wrote them, must name this rack and app; and a container its service.
+fn check_all(document: &Value, labelling: &Labelling, rack: &Rack, app: &App) -> Result<(), LabellingError> {
+    let written = patch::written_labels(document);
+    for container in patch::containers(document) {
+        let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
+        let labels = container.get("dockerLabels").and_then(Value::as_object);
+        let Some(labels) = labels.filter(|labels| labels.contains_key(VOLUMES)) else { continue };
+        let whose = |error: LabellingError| error.written_before(written.get(name));
+        check(name, labels, RACK, rack.as_str()).map_err(whose)?;
+        check(name, labels, APP, app.as_str()).map_err(whose)?;
+        if let Some((service, _, _)) = labelling.services.iter().find(|(_, container, _)| container == name) {
+            let mut labels = labels.clone();
+            labels.entry(SERVICE).or_insert_with(|| json!(name));
+            check(name, &labels, SERVICE, service).map_err(whose)?;
+        }
+    }
+    Ok(())
 }
 
 fn containers(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {
@@ -251,6 +344,12 @@ fn check(
         Ok(())
     } else {
         let (found, wanted) = (found.to_owned(), wanted.to_owned());
-        Err(LabellingError::Disagrees { container: container.to_owned(), label, found, wanted })
+        Err(LabellingError::Disagrees {
+            container: container.to_owned(),
+            label,
+            found,
+            wanted,
+            is_ours: false,
+        })
     }
 }

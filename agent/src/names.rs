@@ -10,7 +10,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Nothing was given.
-    #[error("a {kind} can't be empty")]
+    #[error("the {kind}'s name is empty")]
     Empty {
         /// What the name is for: `rack`, `app`, `service`, `volume`.
         kind: &'static str,

@@ -8,7 +8,7 @@ pub mod diff;
 mod strip;
 
 pub use compare::{dropped_fields, equivalent};
-pub use strip::{strip, unpatch};
+pub use strip::{strip, unpatch, written_labels};
 
 use crate::{
     labelling::Written,
@@ -348,6 +348,12 @@ pub fn container_names(document: &Value) -> Vec<&str> {
     containers(document).filter_map(|container| container.get("name")?.as_str()).collect()
 }
 
+/// Whether a document has the hold: a constraint that is never true, until patching swaps it for the gate.
+pub fn is_held(document: &Value) -> bool {
+    let constraints = document.get("placementConstraints").and_then(Value::as_array);
+    constraints.into_iter().flatten().any(|constraint| is_expression(constraint, HOLD_EXPRESSION))
+}
+
 /// The value of a label, of the first container that has it.
 pub fn first_label(document: &Value, label: &str) -> Option<String> {
     containers(document)
@@ -356,7 +362,8 @@ pub fn first_label(document: &Value, label: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn containers(document: &Value) -> impl Iterator<Item = &Value> {
+/// A document's containers.
+pub fn containers(document: &Value) -> impl Iterator<Item = &Value> {
     document.get("containerDefinitions").and_then(Value::as_array).into_iter().flatten()
 }
 

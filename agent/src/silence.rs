@@ -89,21 +89,21 @@ impl Silences {
             self.of_services.insert(name.clone(), all);
         }
         let of_targets = extension.and_then(|extension| extension.get("entries")).and_then(Value::as_object);
-        let mut by_target: HashMap<&str, HashSet<String>> = HashMap::new();
+        let mut by_target: HashMap<String, HashSet<String>> = HashMap::new();
         for (target, extension) in of_targets.into_iter().flatten() {
             let silenced =
                 of_extension(Some(extension), |problem| wrong(problem.at(&service.place).service(name)));
-            by_target.insert(target, silenced);
+            by_target.insert(clean(target), silenced);
         }
         for entry in &service.entries {
             let own = entry.declaration.options.extension.as_ref();
             let mut silenced = of_extension(own, |problem| wrong(entry.problem(problem).service(name)));
-            silenced.extend(by_target.get(&*clean(&entry.declaration.target)).into_iter().flatten().cloned());
+            silenced.extend(by_target.get(&clean(&entry.declaration.target)).into_iter().flatten().cloned());
             self.at(name, &entry.place, silenced);
         }
         for text in &service.tmpfs {
             let target = clean(text.value.split(':').next().unwrap_or_default());
-            self.at(name, &text.place, by_target.get(&*target).cloned().unwrap_or_default());
+            self.at(name, &text.place, by_target.get(&target).cloned().unwrap_or_default());
         }
     }
 

@@ -11,7 +11,7 @@ const LONGEST_WORD: usize = 64;
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = |text: &str| text.to_lowercase().replace(['_', '-'], "");
     let slips = |known: &str| strsim::damerau_levenshtein(&letters(word), &letters(known));
-    if word.len() > LONGEST_WORD {
+    if word.is_empty() || word.len() > LONGEST_WORD {
         return None;
     }
     let known = known.into_iter().filter(|known| known.len() <= LONGEST_WORD).take(MOST_WORDS);

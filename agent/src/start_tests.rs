@@ -1,42 +1,8 @@
 use super::*;
 use crate::{
-    compose::{
-        self,
-        files::{FileError, Files},
-        selection::Request,
-    },
-    deploy::decide,
+    deploy::{decide, tests::read_in},
     layout::Place,
 };
-
-/// One file, whatever its name.
-struct One(&'static str);
-
-impl Files for One {
-    fn read(&self, _: &str) -> Result<String, FileError> {
-        Ok(self.0.to_owned())
-    }
-
-    fn exists(&self, _: &str) -> bool {
-        false
-    }
-
-    fn is_folder(&self, _: &str) -> bool {
-        false
-    }
-}
-
-fn read_in(folder: &str, text: &'static str, project: Option<&str>) -> Compose {
-    let request = Request {
-        here: folder.to_owned(),
-        files: vec!["f.yml".to_owned()],
-        environment: [("HOME".to_owned(), "/h".to_owned())].into(),
-        project_name: project.map(str::to_owned),
-        ..Request::default()
-    };
-    let reading = compose::read(&request, &One(text));
-    reading.compose.unwrap_or_else(|| panic!("{:?}", reading.problems))
-}
 
 fn local_of(home: &str, text: &'static str) -> Local {
     let compose = read_in("/h/shop", text, None);

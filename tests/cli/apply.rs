@@ -126,6 +126,10 @@ fn what_can_t_be_applied_changes_nothing() {
             format!("{stdout}--- stderr\n{stderr}--- exit code {code}\n")
         );
         insta::assert_snapshot!("apply-typo", cluster.apply(&format!("{SHOP} --service wroker=worker")));
+        insta::assert_snapshot!(
+            "apply-typo-of-a-container",
+            cluster.apply(&format!("{SHOP} --container wbe=web"))
+        );
         insta::assert_snapshot!("apply-refused", cluster.apply("-f everything.yml --app shop"));
         let no_container = cluster.apply(&format!("{SHOP} --service worker=shop-web"));
         insta::assert_snapshot!("apply-no-container", no_container);
@@ -221,7 +225,11 @@ fn lost_answers_end_in_one_change() {
 #[test]
 fn what_changes_or_is_lost_on_the_way_moves_no_service() {
     let cluster = shop();
-    let of = |page: &str| page.split("--- stderr").next().unwrap().to_owned();
+    // What stands between the two is told by other tests.
+    let of = |page: &str| {
+        let (stdout, rest) = page.split_once("--- stderr").unwrap();
+        format!("{stdout}--- {}", rest.rsplit_once("--- ").unwrap().1)
+    };
     settings().bind(|| {
         cluster.gate("not-ready");
         insta::assert_snapshot!("apply-too-few-ready", cluster.apply(SHOP));
@@ -270,4 +278,96 @@ fn two_tasks_of_a_database_are_warned_of() {
     let (_, silenced, code) =
         cluster.run(&format!("apply {flags} --dry-run --silence several-database-tasks"));
     assert_eq!((silenced.trim(), code), ("1 silenced", 0));
+}
+
+/// With another app, rack or service a container would find an empty directory.
+#[test]
+fn other_names_than_before_are_refused() {
+    let cluster = shop();
+    assert!(cluster.apply(SHOP).ends_with("--- exit code 0\n"));
+    let runs = cluster.runs("shop-web");
+    settings().bind(|| {
+        insta::assert_snapshot!(
+            "apply-another-app",
+            cluster.apply("-f shop.yml --app shpo --service web=shop-web")
+        );
+    });
+    let flags = "-f shop.yml --app shop --service web=shop-web --cluster default --region us-east-1";
+    let (_, stderr, code) = cluster.run(&format!("apply {flags} --rack prodution"));
+    assert_eq!((code, stderr.matches("refused[label-disagrees]").count()), (1, 2), "{stderr}");
+    let renamed = "-f wordpress-renamed.yml --app shop --service site=shop-web --container site=web";
+    let page = cluster.apply(renamed);
+    assert!(
+        page.contains("has the label `convox.service` with `web`, but the compose file says `site`"),
+        "{page}"
+    );
+    assert_eq!(cluster.runs("shop-web"), runs, "nothing was moved");
+}
+
+/// Without volumes nothing takes the hold off again.
+#[test]
+fn a_service_is_never_moved_to_what_can_t_be_placed() {
+    let cluster = Cluster::start();
+    let held = cluster.register("web", |document| {
+        document["containerDefinitions"][0].as_object_mut().unwrap().remove("dockerLabels");
+        let hold = json!({ "type": "memberOf", "expression": "attribute:convox.volumes.hold exists" });
+        document["placementConstraints"] = json!([hold]);
+    });
+    cluster.create("web", &held);
+    assert!(cluster.apply("-f wordpress.yml --app shop").ends_with("--- exit code 0\n"));
+    let page = cluster.apply("-f shop-none.yml --app shop");
+    settings().bind(|| insta::assert_snapshot!("apply-held", page));
+    assert_eq!(mounted(&cluster.runs("web")), ["/var/www/html"]);
+}
+
+/// What needs nothing stops nobody: another app's task definition, one that says `off`, a name that no ECS service can have.
+#[test]
+fn services_without_volumes_are_nobody_s_hindrance() {
+    let cluster = shop();
+    let other = cluster.register("db", |document| {
+        document["containerDefinitions"][0]["dockerLabels"]["convox.app"] = json!("another");
+    });
+    cluster.create("db", &other);
+    let off = cluster.register("cache", |document| {
+        document["containerDefinitions"][0]["dockerLabels"] = json!({ "convox.volumes.agent": "off" });
+    });
+    cluster.create("cache", &off);
+    let page = cluster.apply("-f shop-more.yml --app shop --service web=shop-web");
+    settings().bind(|| insta::assert_snapshot!("apply-needs-nothing", page));
+}
+
+/// Services were moved: that nobody can be told doesn't make it exit code 1, which says that nothing was changed.
+#[test]
+fn a_full_stdout_is_no_refusal() {
+    let cluster = shop();
+    let arguments = format!("apply {SHOP} --cluster default --rack production --region us-east-1");
+    let output = std::process::Command::new(crate::binary())
+        .args(arguments.split_whitespace())
+        .current_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/files"))
+        .env_clear()
+        .env("HOME", "/home/ann")
+        .envs(cluster.environment())
+        .stdout(std::fs::File::options().write(true).open("/dev/full").unwrap())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("error: stdout: "), "{stderr}");
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+}
+
+/// `patch` starts from the source as `apply` does.
+#[test]
+fn patch_of_a_patched_document_is_patch_of_its_source() {
+    let source = crate::task_definition();
+    let patch = |file: &str, input: &str| {
+        let arguments = format!("patch --rack production --app shop --container web=web --compose {file}");
+        let (stdout, stderr, code) = crate::run(&arguments, input);
+        assert_eq!(code, 0, "{stderr}");
+        stdout
+    };
+    let first = patch("shop.yml", &source);
+    assert_eq!(patch("shop.yml", &first), first);
+    assert_eq!(patch("shop-changed.yml", &first), patch("shop-changed.yml", &source));
+    let (_, stderr, code) = crate::run("patch --rack production --app other --compose shop.yml", &first);
+    assert!(code == 1 && stderr.contains("error[label-disagrees]"), "{stderr}");
 }

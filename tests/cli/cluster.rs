@@ -71,13 +71,17 @@ impl Cluster {
 
     /// What a command says and its exit code.
     pub(crate) fn run(&self, arguments: &str) -> (String, String, i32) {
-        let environment = [
+        run_with(&self.environment(), arguments, "")
+    }
+
+    /// What makes AWS of it.
+    pub(crate) fn environment(&self) -> [(&str, &str); 4] {
+        [
             ("AWS_ENDPOINT_URL", self.url.as_str()),
             ("AWS_ACCESS_KEY_ID", "lab"),
             ("AWS_SECRET_ACCESS_KEY", "lab"),
             ("AWS_EC2_METADATA_DISABLED", "true"),
-        ];
-        run_with(&environment, arguments, "")
+        ]
     }
 
     /// The command's stdout and exit code, ids of deployments replaced.

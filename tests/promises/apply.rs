@@ -1,6 +1,6 @@
 //! `apply`, from a file to running tasks, on the booted cluster. What it refuses before it changes anything is seen in `tests/cli`.
 
-use crate::services::{ROUNDS, remove, told};
+use crate::services::{ROUNDS, create_under_the_breaker, remove, told};
 use lab::{Error, Lab, app, cluster::CLUSTER, expect, guest::Output, story::calls_of_agents, wait};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -22,22 +22,7 @@ fn plain_service(lab: &Lab) -> Result<String, Error> {
             }],
         }),
     )?;
-    let breaker = json!({
-        "minimumHealthyPercent": 0, "maximumPercent": 100,
-        "deploymentCircuitBreaker": { "enable": true, "rollback": true },
-    });
-    lab.ecs(
-        "CreateService",
-        &json!({
-            "cluster": CLUSTER, "serviceName": SERVICE, "taskDefinition": plain, "desiredCount": 1, "launchType": "EC2",
-            "deploymentConfiguration": breaker,
-        }),
-    )?;
-    wait::until(&lab.progress, "the plain service is rolled out", app::DEPLOYED, || {
-        let service = app::services(lab, SERVICE).map_err(|error| error.to_string())?.unwrap_or_default();
-        let primary = &service["deployments"][0];
-        if primary["rolloutState"] == "COMPLETED" { Ok(()) } else { Err(primary.to_string()) }
-    })?;
+    create_under_the_breaker(lab, SERVICE, &plain)?;
     Ok(plain)
 }
 

@@ -261,6 +261,12 @@ pub(crate) fn under_the_breaker(
 ) -> Result<String, Error> {
     pause(lab, true)?;
     let theirs = source(lab, name, change)?;
+    create_under_the_breaker(lab, name, &theirs)?;
+    Ok(theirs)
+}
+
+/// A service of one task under the circuit breaker, rolled out.
+pub(crate) fn create_under_the_breaker(lab: &Lab, name: &str, revision: &str) -> Result<(), Error> {
     let breaker = json!({
         "minimumHealthyPercent": 0, "maximumPercent": 100,
         "deploymentCircuitBreaker": { "enable": true, "rollback": true },
@@ -268,12 +274,11 @@ pub(crate) fn under_the_breaker(
     lab.ecs(
         "CreateService",
         &json!({
-            "cluster": CLUSTER, "serviceName": name, "taskDefinition": theirs, "desiredCount": 1, "launchType": "EC2",
+            "cluster": CLUSTER, "serviceName": name, "taskDefinition": revision, "desiredCount": 1, "launchType": "EC2",
             "deploymentConfiguration": breaker,
         }),
     )?;
-    rolled_out(lab, name, &theirs)?;
-    Ok(theirs)
+    rolled_out(lab, name, revision).map(drop)
 }
 
 /// Waits until the PRIMARY deployment is this revision's, and completed.

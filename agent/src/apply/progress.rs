@@ -1,6 +1,7 @@
 //! How far the deployment of a revision is, by one look at its service.
 
 use crate::service::{Deployment, Rollout, Service};
+use std::collections::HashSet;
 
 /// What a look tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,24 +51,44 @@ impl std::fmt::Display for Tasks {
     }
 }
 
-/// Judges the deployment of `revision`, to which the service was moved from `before`. `has_begun`: whether ECS showed the deployment
-/// before; its answers lag behind its changes.
+/// Which deployment is looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Sought<'a> {
+    /// Its revision.
+    pub revision: &'a str,
+    /// The revision that the service ran before.
+    pub before: &'a str,
+    /// Ids of the deployments that were there before: an older one of the same revision may still drain.
+    pub earlier: &'a HashSet<String>,
+}
+
+impl<'a> Sought<'a> {
+    /// The deployment, where ECS shows it.
+    pub fn deployment<'s>(&self, service: &'s Service) -> Option<&'s Deployment> {
+        let is_it = |deployment: &&Deployment| {
+            deployment.task_definition == self.revision && !self.earlier.contains(&deployment.id)
+        };
+        service.deployments.iter().find(is_it)
+    }
+}
+
+/// Judges it. `has_begun`: whether ECS showed it before; its answers lag behind its changes.
 ///
 /// A rolling deployment that is done has COMPLETED, one that ECS gave up FAILED (API reference, Deployment, `rolloutState`); with the
 /// circuit breaker's rollback an earlier revision becomes PRIMARY again. Without a `rolloutState` it is done when it is the only one and
 /// has all its tasks, which is what `aws ecs wait services-stable` looks at.
-pub fn progress(service: &Service, revision: &str, before: &str, has_begun: bool) -> Progress {
-    let ours = service.deployments.iter().find(|deployment| deployment.task_definition == revision);
+pub fn progress(service: &Service, sought: Sought<'_>, has_begun: bool) -> Progress {
+    let ours = sought.deployment(service);
     let Some(primary) = service.primary() else {
         return Progress::Going(Tasks { wanted: service.desired, ..Tasks::default() });
     };
-    if primary.task_definition == before && ours.is_none() && !has_begun {
+    if primary.task_definition == sought.before && ours.is_none() && !has_begun {
         return Progress::Going(Tasks { wanted: primary.desired, old: primary.running, ..Tasks::default() });
     }
-    if primary.task_definition != revision {
+    if primary.task_definition != sought.revision {
         let has_failed = ours.is_some_and(|ours| ours.rollout == Rollout::Failed);
         // The failed one may be gone from the list before anybody looks.
-        if has_failed || primary.reason.contains("rolling back") || primary.task_definition == before {
+        if has_failed || primary.reason.contains("rolling back") || primary.task_definition == sought.before {
             let reason = ours.map(|ours| ours.reason.clone()).filter(|reason| !reason.is_empty());
             return Progress::RolledBack {
                 to: primary.task_definition.clone(),
@@ -113,7 +134,8 @@ mod tests {
     }
 
     fn seen(deployments: Vec<Deployment>) -> Progress {
-        progress(&Service { deployments, desired: 2, ..Service::default() }, "f:42", "f:41", true)
+        let service = Service { deployments, desired: 2, ..Service::default() };
+        progress(&service, Sought { revision: "f:42", before: "f:41", earlier: &HashSet::new() }, true)
     }
 
     #[test]
@@ -155,9 +177,19 @@ mod tests {
             deployments: vec![deployment("f:41", true, Rollout::Completed, "")],
             ..Service::default()
         };
-        let begun = |has_begun| progress(&service, "f:42", "f:41", has_begun);
+        let none = HashSet::new();
+        let sought = Sought { revision: "f:42", before: "f:41", earlier: &none };
+        let begun = |has_begun| progress(&service, sought, has_begun);
         assert_eq!(begun(false), Progress::Going(Tasks { new: 0, wanted: 2, old: 1, failed: 0 }));
         assert!(matches!(begun(true), Progress::RolledBack { .. }));
+        // One that ran the same revision before, and still drains, is not the one that is looked for.
+        let draining = deployment("f:42", false, Rollout::Failed, "");
+        let earlier = HashSet::from([draining.id.clone()]);
+        let service =
+            Service { deployments: vec![service.deployments[0].clone(), draining], ..Service::default() };
+        let sought = Sought { earlier: &earlier, ..sought };
+        assert_eq!(sought.deployment(&service), None);
+        assert!(matches!(progress(&service, sought, false), Progress::Going(_)));
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! What the task definition of an ECS service becomes with a compose file's volumes.
 //!
-//! It starts from the source: what an earlier patch put on, labels that it wrote included, is taken off first. So a file that declares
-//! other volumes than before, or none any more, ends as if it had never said anything else.
+//! It starts from the source: what an earlier run put on and wrote is taken off first.
 
 use crate::{
     diagnostics::in_one_line,
-    labelling::{self, Labelling, LabellingError},
+    labelling::{self, Labelling, RewritingError},
     labels::{AGENT, SOURCE},
     names::{App, Rack},
     patch::{self, Outcome, PatchError, PatchSettings, Patched},
@@ -54,7 +53,12 @@ pub enum WantedError {
     Patch(#[from] PatchError),
     /// Its labels say something else.
     #[error(transparent)]
-    Labelling(#[from] LabellingError),
+    Rewriting(#[from] RewritingError),
+    /// Without volumes nothing takes the hold off.
+    #[error(
+        "it has the constraint `attribute:convox.volumes.hold exists`, which is never true, and no volumes for which it would be swapped: none of its tasks could be placed"
+    )]
+    Held,
     /// Its author says: hands off.
     #[error("its label `convox.volumes.agent` is `off`")]
     Off,
@@ -78,7 +82,8 @@ impl WantedError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Patch(error) => error.code(),
-            Self::Labelling(error) => error.code(),
+            Self::Rewriting(error) => error.code(),
+            Self::Held => "held",
             Self::NoContainer { .. } => "no-container",
             Self::Off => "agent-off",
             Self::OtherRack(_) => "other-rack",
@@ -89,12 +94,25 @@ impl WantedError {
     pub fn help(&self) -> String {
         match self {
             Self::Patch(error) => error.help(),
-            Self::Labelling(error) => error.help(),
+            Self::Rewriting(error) => error.help(),
+            Self::Held => "deploy the task definition without that constraint first".to_owned(),
             Self::Off => "remove the label to have its volumes".to_owned(),
             Self::OtherRack(rack) => format!("give --rack {rack}, or correct the label"),
             Self::NoContainer { service, .. } => {
                 format!("say which one it is: --container {service}=CONTAINER")
             }
+        }
+    }
+
+    /// Whether it is worth a refusal where the file declares nothing: not, where the task definition is somebody else's business.
+    pub fn is_about_ours(&self) -> bool {
+        match self {
+            Self::Off | Self::OtherRack(_) => false,
+            Self::Rewriting(RewritingError::Labelling(error)) => error.is_about_ours(),
+            Self::Rewriting(RewritingError::Patch(_))
+            | Self::Patch(_)
+            | Self::Held
+            | Self::NoContainer { .. } => true,
         }
     }
 
@@ -113,18 +131,17 @@ pub fn wanted(arn: &str, answer: Value, asked: Asked<'_>) -> Result<Wanted, Want
     let is_active = text("/taskDefinition/status").is_none_or(|status| status == "ACTIVE");
     let family = text("/taskDefinition/family").unwrap_or_default().to_owned();
     let before = patch::registerable(answer)?;
-    let source = patch::unpatch(&before)?;
-    if patch::first_label(&source, AGENT).as_deref() == Some("off") {
+    if patch::first_label(&before, AGENT).as_deref() == Some("off") {
         return Err(WantedError::Off);
     }
-    if let Some((service, container)) = asked.labelling.without_container(&source).first() {
+    if let Some((service, container)) = asked.labelling.without_container(&before).first() {
         return Err(WantedError::NoContainer {
             service: (*service).to_owned(),
             container: (*container).to_owned(),
-            found: patch::container_names(&source).join(", "),
+            found: patch::container_names(&before).join(", "),
         });
     }
-    let (labelled, written) = labelling::write(&source, asked.labelling, asked.rack, asked.app)?;
+    let (labelled, written) = labelling::rewrite(&before, asked.labelling, asked.rack, asked.app)?;
     let settings = PatchSettings {
         rack: asked.rack,
         gate: asked.gate,
@@ -135,6 +152,7 @@ pub fn wanted(arn: &str, answer: Value, asked: Asked<'_>) -> Result<Wanted, Want
         Outcome::Patched(patched) => (true, *patched),
         Outcome::Off => return Err(WantedError::Off),
         Outcome::OtherRack { rack } => return Err(WantedError::OtherRack(rack)),
+        Outcome::NothingDeclared if patch::is_held(&labelled) => return Err(WantedError::Held),
         Outcome::NothingDeclared => {
             let (volumes, warnings, fingerprint) = (Vec::new(), Vec::new(), String::new());
             (false, Patched { document: labelled, volumes, needs_share: false, warnings, fingerprint })
@@ -212,6 +230,20 @@ mod tests {
         assert_eq!(memory.after.get("placementConstraints"), None, "memory waits for no share");
         assert!(matches!(apply(&described(&memory.after), MEMORY).unwrap().reading, Reading::Patched { .. }));
         assert!(matches!(apply(&described(&plain), NONE).unwrap().reading, Reading::NothingDeclared));
+    }
+
+    #[test]
+    fn what_the_daemon_patched_by_its_authors_labels_is_in_place() {
+        let mut document = source();
+        document.as_object_mut().unwrap().shift_remove("status");
+        document["containerDefinitions"][0]["dockerLabels"] =
+            json!({ "convox.app": "shop", "convox.volumes": "[\"/data\"]" });
+        let rack = "production".parse().unwrap();
+        let settings =
+            PatchSettings { rack: &rack, gate: true, source: "arn:f:41".to_owned(), host_paths: &[] };
+        let Ok(Outcome::Patched(patched)) = patch::patch(&document, &settings) else { panic!("not patched") };
+        let wanted = apply(&described(&patched.document), ONE).unwrap();
+        assert!(matches!(wanted.reading, Reading::Patched { .. }), "{:#}", wanted.after);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
         Format, block_on,
         declared::{self, Flags},
         files::{ComposeArgs, print},
-        messages::{MessageFormat, Messages, progress},
+        messages::{MessageFormat, Messages, failed, progress},
     },
     compose::Compose,
     deploy::{
@@ -36,7 +36,7 @@ use follow::Watched;
 use futures_util::future::join_all;
 use look::{Found, Looked, Looking, Refusal, Step};
 use page::{Line, Outcome};
-use std::{io::IsTerminal, time::Duration};
+use std::{collections::HashSet, io::IsTerminal, time::Duration};
 
 /// Flags of `apply`.
 #[derive(Debug, Args)]
@@ -148,10 +148,9 @@ fn apply(args: &ApplyArgs, messages: &mut Messages) -> Result<Option<Exit>, Fail
         for looked in looked {
             match looked {
                 Looked::Found(service) => found.push(*service),
-                Looked::Absent(assignment) => messages.note(&format!(
-                    "`{}` declares no volumes, and the cluster has no service of that name",
-                    assignment.ecs_service
-                )),
+                Looked::Skipped(assignment, why) => {
+                    messages.note(&format!("`{}` declares no volumes: {why}", assignment.ecs_service));
+                }
                 Looked::Refused(_) => {}
             }
         }
@@ -160,7 +159,11 @@ fn apply(args: &ApplyArgs, messages: &mut Messages) -> Result<Option<Exit>, Fail
             return Ok(Some(Exit::Done));
         }
         let (lines, exit) = change(&looking, found, args.timeout, args.message_format()).await;
-        page::print_lines(&lines, args.format.unwrap_or(Format::Text))?;
+        // Services were changed: a stdout that is closed or full makes nothing of that undone.
+        if let Err(failure) = page::print_lines(&lines, args.format.unwrap_or(Format::Text)) {
+            failed(args.message_format(), &failure);
+        }
+        page::annotate(&lines, args.message_format());
         Ok(Some(exit))
     })?
 }
@@ -177,10 +180,10 @@ impl ServicesArgs {
     /// # Errors
     /// A flag that can't be understood.
     pub fn assignments(&self, labelling: &Labelling) -> Result<Vec<Assignment>, Failure> {
-        let pairs = declared::pairs("service", "web=example-app-web", &self.service)?;
+        let pairs = declared::pairs("service", "ECS_SERVICE", &self.service)?;
         assign(labelling.known(), &pairs).map_err(|error| {
             let help = error.help();
-            Failure::refused(error).help(help)
+            Failure::usage(error).help(help)
         })
     }
 
@@ -220,7 +223,7 @@ pub fn aws_failure(error: aws::AwsError) -> Failure {
 pub fn refusals(looked: &[Looked], compose: &Compose) -> Vec<Problem> {
     let refusals = looked.iter().filter_map(|looked| match looked {
         Looked::Refused(refusal) => Some(refusal),
-        Looked::Found(_) | Looked::Absent(_) => None,
+        Looked::Found(_) | Looked::Skipped(..) => None,
     });
     let told = |refusal: &Refusal| {
         let Assignment { ecs_service, services } = &refusal.assignment;
@@ -345,7 +348,9 @@ async fn change(
     }
     let say = |service: &str, text: &str| progress(format, service, text);
     let ends = watched.iter().map(|(_, found, revision)| {
+        let deployments = found.service.deployments.iter().map(|deployment| deployment.id.clone());
         let watched = Watched {
+            earlier: if found.step.is_done() { HashSet::new() } else { deployments.collect() },
             name: found.service.name.clone(),
             arn: found.service.arn.clone(),
             revision: (*revision).clone(),
@@ -370,5 +375,29 @@ fn exit(lines: &[Line], moved: usize) -> Exit {
         () if any(Outcome::Refused) => Exit::Refused,
         () if any(Outcome::TimedOut) => Exit::NotStable,
         () => Exit::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_says_whether_anything_was_changed() {
+        let of = |outcomes: &[Outcome], moved| {
+            let lines: Vec<Line> = outcomes.iter().map(|outcome| Line::example(*outcome)).collect();
+            exit(&lines, moved)
+        };
+        for (outcomes, moved, expected) in [
+            (&[Outcome::Stable, Outcome::InPlace][..], 1, Exit::Done),
+            (&[], 0, Exit::Done),
+            (&[Outcome::Refused, Outcome::InPlace], 0, Exit::Refused),
+            (&[Outcome::Stable, Outcome::Refused], 1, Exit::DeploymentFailed),
+            (&[Outcome::Failed, Outcome::TimedOut], 2, Exit::DeploymentFailed),
+            (&[Outcome::Failed], 0, Exit::DeploymentFailed),
+            (&[Outcome::Stable, Outcome::TimedOut], 2, Exit::NotStable),
+        ] {
+            assert_eq!(of(outcomes, moved), expected, "{outcomes:?}, {moved} moved");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     layout::Place,
     names::{App, Rack},
     observed::cluster_name,
+    spelling,
 };
 
 /// The flags that say it.
@@ -49,7 +50,7 @@ pub fn declared(
     app: &App,
     messages: &mut Messages,
 ) -> Result<Option<Declared>, Failure> {
-    let containers = pairs("container", "web=nginx", flags.container)?;
+    let containers = pairs("container", "CONTAINER", flags.container)?;
     let Some(compose) = read_compose(flags.files, flags.project, messages)? else { return Ok(None) };
     let decision = decide(&compose, Place::Deployed { rack, host_paths: flags.host_paths }, app);
     messages.add_silenced(decision.silenced);
@@ -57,21 +58,43 @@ pub fn declared(
     if !decision.refusals.is_empty() {
         return Ok(None);
     }
-    let labelling = Labelling::of(&compose, &decision, containers);
+    let labelling = labelling(&compose, &decision, containers)?;
     Ok(Some(Declared { compose, decision, labelling }))
 }
 
-/// The values of a flag that says what a service is elsewhere.
+/// What is to be written into labels.
 ///
 /// # Errors
-/// One is not SERVICE=SOMETHING.
-pub fn pairs(flag: &str, example: &str, values: &[String]) -> Result<Vec<(String, String)>, Failure> {
+/// `containers` names a service that the file doesn't have.
+pub fn labelling(
+    compose: &Compose,
+    decision: &Decision,
+    containers: Vec<(String, String)>,
+) -> Result<Labelling, Failure> {
+    let known = || compose.active().map(|service| service.name.as_str());
+    match containers.iter().find(|(service, _)| !known().any(|known| known == service)) {
+        None => Ok(Labelling::of(compose, decision, containers)),
+        Some((service, _)) => {
+            let help = spelling::did_you_mean(service, known())
+                .unwrap_or_else(|| format!("its services are {}", known().collect::<Vec<_>>().join(", ")));
+            let error =
+                format!("--container names the service `{service}`, which the compose file doesn't have");
+            Err(Failure::usage(error).help(help))
+        }
+    }
+}
+
+/// The values of a flag that says what a service is elsewhere: `what`.
+///
+/// # Errors
+/// One is not `SERVICE=what`.
+pub fn pairs(flag: &str, what: &str, values: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let pair = |value: &String| match value.split_once('=') {
         Some((service, other)) if !service.is_empty() && !other.is_empty() => {
             Ok((service.to_owned(), other.to_owned()))
         }
-        _ => Err(Failure::refused(format!("--{flag} `{value}` is not SERVICE={}", flag.to_uppercase()))
-            .help(format!("write it as in --{flag} {example}"))),
+        _ => Err(Failure::usage(format!("--{flag} `{value}` is not SERVICE={what}"))
+            .help(format!("write it as in --{flag} web=shop-web"))),
     };
     values.iter().map(pair).collect()
 }

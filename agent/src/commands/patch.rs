@@ -7,8 +7,10 @@ use crate::{
         messages::{MessageArgs, MessageFormat, Messages, note},
     },
     diagnostics::{Exit, Failure},
-    labelling::{self, Labelling},
+    labelling::{self, Labelling, RewritingError},
+    labels::SOURCE,
     patch::{self, Outcome, PatchError, PatchSettings},
+    problem::Problem,
 };
 use clap::Args;
 
@@ -77,14 +79,24 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
         }
     };
     messages.tell("");
-    let (labelled, written) = labelling::write(&document, &labelling, &rack, &app).map_err(|error| {
+    let (labelled, written) = if args.compose.is_empty() {
+        labelling::write(&document, &labelling, &rack, &app).map_err(RewritingError::from)
+    } else {
+        labelling::rewrite(&document, &labelling, &rack, &app)
+    }
+    .map_err(|error| {
         let (code, help) = (error.code(), error.help());
         Failure::refused(error).code(code).help(help)
     })?;
+    for (service, container) in labelling.without_container(&document) {
+        messages.note(&format!(
+            "the task definition has no container `{container}`: the volumes of service `{service}` are not in it"
+        ));
+    }
     let settings = PatchSettings {
         rack: &rack,
         gate: !args.no_gate,
-        source: "pipeline".to_owned(),
+        source: patch::first_label(&document, SOURCE).unwrap_or_else(|| "pipeline".to_owned()),
         host_paths: &args.host_path,
     };
     match patch::patch_with(&labelled, &settings, written).map_err(refused)? {
@@ -94,11 +106,20 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
             messages.tell("");
             print(&format!("{:#}\n", patched.document))
         }
-        outcome => {
-            messages.note(match outcome {
-                Outcome::Off => "the label `convox.volumes.agent` is `off`: not patched",
-                _ => "no container declares volumes (label `convox.volumes`): not patched",
-            });
+        Outcome::Off => {
+            messages.note("the label `convox.volumes.agent` is `off`: not patched");
+            print(&format!("{document:#}\n"))
+        }
+        Outcome::NothingDeclared | Outcome::OtherRack { .. } => {
+            messages.note("no container declares volumes (label `convox.volumes`): not patched");
+            if patch::is_held(&labelled) {
+                messages.add([Problem::warning(
+                    "held",
+                    "the task definition has the constraint `attribute:convox.volumes.hold exists`, which is never true, and no volumes for which it would be swapped",
+                    "remove the constraint: none of its tasks can be placed",
+                )]);
+                messages.tell("");
+            }
             print(&format!("{labelled:#}\n"))
         }
     }

@@ -15,7 +15,6 @@ use crate::{
     deploy::{Decision, caution::Images, decide_knowing},
     diagnostics::{Exit, Failure},
     images,
-    labelling::Labelling,
     layout::{Kind, Place},
     names::{App, Rack},
     problem::Problem,
@@ -82,11 +81,11 @@ pub fn run(args: &PlanArgs) -> Result<Exit, Failure> {
 
 /// The plan; nothing, where the files can't be read.
 fn plan(args: &PlanArgs, messages: &mut Messages) -> Result<Option<Exit>, Failure> {
-    if !args.detailed_exitcode && args.services.are_given() {
+    if (!args.detailed_exitcode || args.local) && args.services.are_given() {
         let flags = "--service, --container, --no-gate and --region are about what is on the cluster";
-        let mut failure = Failure::refused(flags).help("add --detailed-exitcode, which looks there");
-        failure.exit = Exit::Usage;
-        return Err(failure);
+        return Err(
+            Failure::usage(flags).help("say which cluster, and add --detailed-exitcode, which looks there")
+        );
     }
     let Some(compose) = read_compose(&args.compose.file, &args.compose.project, messages)? else {
         return Ok(None);
@@ -143,8 +142,8 @@ fn changes(
     let Some(rack) = rack else {
         return Ok(Some(Changes::Folders(pending::on_this_machine(decision))));
     };
-    let containers = declared::pairs("container", "web=nginx", &args.services.container)?;
-    let labelling = Labelling::of(compose, decision, containers);
+    let containers = declared::pairs("container", "CONTAINER", &args.services.container)?;
+    let labelling = declared::labelling(compose, decision, containers)?;
     let target = Target {
         services: &args.services,
         cluster: args.cluster.as_deref().unwrap_or_else(|| rack.as_str()),
@@ -165,7 +164,10 @@ fn images_at_hand(compose: &Compose, place: Place<'_>) -> Result<Images, Failure
 }
 
 fn app(args: &PlanArgs, compose: &Compose, messages: &Messages) -> Result<App, Failure> {
-    super::start::app(args.app.as_deref(), compose, messages)
+    match &args.app {
+        Some(app) if !args.local => declared::app(app),
+        app => super::start::app(app.as_deref(), compose, messages),
+    }
 }
 
 fn as_json(decision: &Decision, changes: Option<&Changes>) -> Value {

@@ -11,6 +11,7 @@ use crate::{
     layout::Place,
     names::App,
     problem::{Problem, Severity},
+    spelling,
     start::{self, APP_FILE, Folder, Local},
 };
 use clap::Args;
@@ -91,22 +92,19 @@ pub fn run(args: &StartArgs) -> Result<Exit, Failure> {
     Err(hand_over(args, &prepared.compose, overriding.as_deref(), program))
 }
 
-/// Words that begin another command of Docker Compose. `up` would look for services of these names.
-const OTHER_COMMANDS: [&str; 12] =
-    ["build", "config", "create", "down", "exec", "logs", "ps", "pull", "restart", "rm", "run", "stop"];
-
-/// What follows `--` as another command than `up`.
+/// What follows `--` is for `up`: its flags, then services. Another command's name there would be looked for as a service.
 fn check_up(args: &StartArgs, compose: &Compose) -> Result<(), Failure> {
     let is_service = |word: &&String| compose.services.iter().any(|service| service.name == **word);
-    let first = args.up.first().filter(|word| !is_service(word));
-    match first.filter(|word| OTHER_COMMANDS.contains(&word.as_str())) {
+    match args.up.first().filter(|word| !word.starts_with('-') && !is_service(word)) {
         None => Ok(()),
         Some(word) => {
+            let services = compose.services.iter().map(|service| service.name.as_str());
+            let help = spelling::did_you_mean(word, services).unwrap_or_else(|| {
+                format!("if it is a command of Docker Compose, run `docker compose {word}`")
+            });
             let error =
                 format!("`{word}` is no service: what follows `--` are arguments of `docker compose up`");
-            let mut failure = Failure::refused(error).help(format!("run `docker compose {word}` for itself"));
-            failure.exit = Exit::Usage;
-            Err(failure)
+            Err(Failure::usage(error).help(help))
         }
     }
 }

@@ -91,11 +91,13 @@ pub(super) fn about(declaration: &Declaration) -> Vec<Complaint> {
             (None, Some((letter, rest))) => {
                 Complaint::DriveLetter { text: text(), letter: letter.to_owned(), rest: rest.to_owned() }
             }
-            (Some(source), _) if target == "ro" || target == "rw" => Complaint::OptionWithoutSource {
-                text: text(),
-                source_path: source.to_owned(),
-                option: target.clone(),
-            },
+            (Some(source), _) if ["ro", "rw"].contains(&&*target.to_lowercase()) => {
+                Complaint::OptionWithoutSource {
+                    text: text(),
+                    source_path: source.to_owned(),
+                    option: target.to_lowercase(),
+                }
+            }
             _ => Complaint::RelativeTarget { text: text(), target: target.clone() },
         });
     }
@@ -218,6 +220,7 @@ mod tests {
             ("data", "relative-target", Some("/data")),
             ("/a:b", "relative-target", Some("/a:/b")),
             ("/x:ro", "option-without-source", Some("/x:/x:ro")),
+            ("/x:RO", "option-without-source", Some("/x:/x:ro")),
             ("/a:/b:RO", "unknown-option", Some("/a:/b:ro")),
             ("/a:/b:z,readonly", "unknown-option", Some("/a:/b:z,ro")),
             ("/a:/b:ro,", "unknown-option", Some("/a:/b:ro")),

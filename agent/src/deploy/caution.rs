@@ -5,7 +5,7 @@
 use super::{Decision, Planned};
 use crate::{
     compose::{Compose, Service},
-    layout::{Kind, Volume, is_within},
+    layout::{Kind, Place, Volume, is_within},
     problem::Problem,
 };
 use std::collections::HashMap;
@@ -90,12 +90,18 @@ fn last_name(image: &str) -> &str {
 }
 
 /// Services with volumes that no active profile has.
-pub(super) fn inactive(compose: &Compose) -> impl Iterator<Item = Problem> {
+pub(super) fn inactive<'a>(compose: &'a Compose, place: Place<'_>) -> impl Iterator<Item = Problem> + 'a {
+    let why = match place {
+        Place::Deployed { .. } => "if it is deployed all the same, nothing of what it writes is kept",
+        Place::Local { .. } => {
+            "its folders are not in this plan; `start` has them as soon as the service is started"
+        }
+    };
     let has_volumes = |service: &&Service| {
         let lists = [service.entries.len(), service.tmpfs.len(), service.volumes_from.len()];
         !service.is_active && lists.iter().any(|length| *length > 0)
     };
-    compose.services.iter().filter(has_volumes).map(|service| {
+    compose.services.iter().filter(has_volumes).map(move |service| {
         let profiles: Vec<String> = service.profiles.iter().map(|profile| format!("`{profile}`")).collect();
         let reason = format!(
             "it is left out with its volumes: it runs with the profile {} alone, which is not active",
@@ -103,10 +109,7 @@ pub(super) fn inactive(compose: &Compose) -> impl Iterator<Item = Problem> {
         );
         let profile = service.profiles.first().map_or("NAME", String::as_str);
         let help = format!("to have it as well, add `--profile {profile}`");
-        Problem::warning("inactive-service", reason, help)
-            .why("if it is deployed all the same, nothing of what it writes is kept")
-            .at(&service.place)
-            .service(&service.name)
+        Problem::warning("inactive-service", reason, help).why(why).at(&service.place).service(&service.name)
     })
 }
 

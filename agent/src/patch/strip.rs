@@ -1,7 +1,10 @@
 //! Taking off everything of ours, by name, and giving back what was there before.
 
 use super::{GATE_EXPRESSION, HOLD_EXPRESSION, PREFIX, PatchError, compare, is_expression};
-use crate::labels::{FINGERPRINT, GATE, SOURCE, UNDO};
+use crate::{
+    labelling::Written,
+    labels::{FINGERPRINT, GATE, SOURCE, UNDO},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -39,6 +42,11 @@ impl Undo {
         labels.retain(|_, written| !written.is_empty());
         Self { labels, ..Self::default() }
     }
+}
+
+/// Labels that an earlier patch wrote for the author, by container; not the gate's, which is decided anew.
+pub fn written_labels(document: &Value) -> Written {
+    Undo::written_before(document).labels
 }
 
 /// The document without anything of ours; the labels that carry declarations stay. What an unreadable undo label can't tell is

@@ -70,7 +70,7 @@ impl Looking<'_> {
             // An answer that was lost leaves a revision behind: it is found among the family's, and used.
             match self.at(&found.assignment).await? {
                 Looked::Found(again) if again.runs() == found.runs() => found.step = again.step,
-                Looked::Found(_) | Looked::Absent(_) | Looked::Refused(_) => {
+                Looked::Found(_) | Looked::Skipped(..) | Looked::Refused(_) => {
                     return Err(ChangeError::Superseded);
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::look::Looking;
 use crate::{
-    apply::progress::{Progress, Tasks, progress},
+    apply::progress::{Progress, Sought, Tasks, progress},
     aws::AwsError,
     service::{Event, short_name},
 };
@@ -29,6 +29,8 @@ pub(super) struct Watched {
     pub revision: String,
     /// The one that it ran before; the same, where nothing was changed.
     pub before: String,
+    /// Ids of deployments that were there before; none, where the one that is there is waited for.
+    pub earlier: HashSet<String>,
     /// Events that were there before.
     pub known: HashSet<String>,
 }
@@ -72,14 +74,18 @@ impl Looking<'_> {
                 Ok(None) => return End::Failed { reason: "the service was deleted meanwhile".to_owned() },
                 Ok(Some((service, events))) => {
                     away = None;
-                    has_begun |= begun.elapsed() > SHOWN_WITHIN
-                        || service.deployments.iter().any(|d| d.task_definition == watched.revision);
+                    let looked_for = Sought {
+                        revision: &watched.revision,
+                        before: &watched.before,
+                        earlier: &watched.earlier,
+                    };
+                    has_begun |= begun.elapsed() > SHOWN_WITHIN || looked_for.deployment(&service).is_some();
                     for event in new_events(events, &mut watched.known) {
                         let event = event.trim_start_matches(&of_service).to_owned();
                         say(&watched.name, &format!("ECS: {event}"));
                         last_event = Some(event);
                     }
-                    match progress(&service, &watched.revision, &watched.before, has_begun) {
+                    match progress(&service, looked_for, has_begun) {
                         Progress::Going(tasks) => {
                             if told != Some(tasks) {
                                 say(&watched.name, &tasks.to_string());
@@ -147,7 +153,7 @@ impl Looking<'_> {
         };
         let mut reasons: Vec<String> = Vec::new();
         for reason in tasks.into_iter().flat_map(|task| task.reasons) {
-            if !reasons.contains(&reason) && reasons.len() < MOST_REASONS {
+            if says_why(&reason) && !reasons.contains(&reason) && reasons.len() < MOST_REASONS {
                 reasons.push(reason);
             }
         }
@@ -157,6 +163,11 @@ impl Looking<'_> {
             format!("; its tasks stopped: {}", reasons.join("; "))
         }
     }
+}
+
+/// Not that it was told to stop, nor that it stopped (developer guide, "stopped tasks error codes").
+fn says_why(reason: &str) -> bool {
+    !reason.starts_with("Scaling activity initiated by") && reason != "Task failed to start"
 }
 
 /// What ECS told since, oldest first.

@@ -3,7 +3,7 @@
 use crate::{
     apply::{
         assignment::Assignment,
-        wanted::{Asked, Wanted, WantedError, wanted},
+        wanted::{Asked, Wanted, wanted},
     },
     aws::AwsError,
     ecs::Ecs,
@@ -98,8 +98,8 @@ pub struct Refusal {
 pub enum Looked {
     /// It is there, and can have its volumes.
     Found(Box<Found>),
-    /// It is not there, and needn't be: its services declare no volumes.
-    Absent(Assignment),
+    /// Nothing is to be done, since its services declare no volumes, and why nothing was looked at.
+    Skipped(Assignment, String),
     /// It can't.
     Refused(Refusal),
 }
@@ -109,7 +109,7 @@ impl Looked {
     pub fn found(&self) -> Option<&Found> {
         match self {
             Self::Found(found) => Some(found),
-            Self::Absent(_) | Self::Refused(_) => None,
+            Self::Skipped(..) | Self::Refused(_) => None,
         }
     }
 }
@@ -130,7 +130,7 @@ impl Looking<'_> {
                 if names.is_none() {
                     names = Some(self.ecs.service_names(self.cluster).await?);
                 }
-                refusal.help = which_was_meant(assignment, names.as_deref().unwrap_or_default());
+                refusal.help = which_was_meant(assignment, self.app, names.as_deref().unwrap_or_default());
             }
             all.push(looked);
         }
@@ -146,18 +146,27 @@ impl Looking<'_> {
         let refused = |code, reason: String, help: String| {
             Ok(Looked::Refused(Refusal { assignment: assignment.clone(), code, reason, help }))
         };
-        let found = self.ecs.service_with_events(self.cluster, &assignment.ecs_service).await?;
+        let declares = labelling.declares(&assignment.services);
+        let skipped = |why: String| Ok(Looked::Skipped(assignment.clone(), why));
+        let found = match is_name(&assignment.ecs_service) {
+            true => self.ecs.service_with_events(self.cluster, &assignment.ecs_service).await?,
+            // ECS would refuse to look for it.
+            false => None,
+        };
         let Some((service, events)) = found else {
-            if !labelling.declares(&assignment.services) {
-                return Ok(Looked::Absent(assignment.clone()));
+            if !declares {
+                return skipped("the cluster has no service of that name".to_owned());
             }
             let reason =
                 format!("the cluster `{}` has no active service `{}`", self.cluster, assignment.ecs_service);
             return refused(NO_SERVICE, reason, String::new());
         };
         let Some(primary) = service.primary() else {
-            let Verdict { reason, .. } = rollout::no_deployment();
-            return refused("no-deployment", reason.unwrap_or_default(), "deploy it first".to_owned());
+            let reason = rollout::no_deployment().reason.unwrap_or_default();
+            return match declares {
+                true => refused("no-deployment", reason, "deploy it first".to_owned()),
+                false => skipped(reason),
+            };
         };
         let arn = primary.task_definition.clone();
         let answer = self.ecs.task_definition(&arn).await?;
@@ -172,14 +181,10 @@ impl Looking<'_> {
             Ok(wanted) => wanted,
             Err(error) => {
                 let reason = format!("its task definition {}: {}", short_name(&arn), error.in_one_line());
-                let help = match &error {
-                    WantedError::Labelling(_) if !labelling.declares(&assignment.services) => {
-                        "give the --app and --rack that its labels name, or leave the service out of the file"
-                            .to_owned()
-                    }
-                    error => error.help(),
+                return match declares || error.is_about_ours() {
+                    true => refused(error.code(), reason, error.help()),
+                    false => skipped(reason),
                 };
-                return refused(error.code(), reason, help);
             }
         };
         match self.step(&service, &wanted).await? {
@@ -240,6 +245,11 @@ const WAIT: &str = "run the same command again when that is over";
 /// What to do about what doesn't.
 const MEND: &str = "mend that, and run the same command again";
 
+/// Whether ECS takes it for the name of a service (API reference, CreateService: letters, digits, `_` and `-`, 255 at most).
+fn is_name(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
 fn stay(reading: &Reading, verdict: Verdict) -> Result<Step, (&'static str, String, &'static str)> {
     match reading {
         Reading::NothingDeclared => Ok(Step::NothingDeclared),
@@ -253,13 +263,15 @@ fn stay(reading: &Reading, verdict: Verdict) -> Result<Step, (&'static str, Stri
 }
 
 /// Which service of the cluster was meant, as far as names tell.
-fn which_was_meant(assignment: &Assignment, names: &[String]) -> String {
+fn which_was_meant(assignment: &Assignment, app: &App, names: &[String]) -> String {
     let wanted = assignment.ecs_service.as_str();
     let service = assignment.services.first().map_or(wanted, String::as_str);
     // `web` is called `shop-web` more often than it is misspelt.
     let containing: Vec<&str> =
         names.iter().map(String::as_str).filter(|name| name.split('-').any(|word| word == wanted)).collect();
+    let apps_own = format!("{app}-{wanted}");
     let meant = match containing[..] {
+        _ if containing.contains(&&*apps_own) => vec![&*apps_own],
         [] => spelling::nearest(wanted, names.iter().map(String::as_str)).into_iter().collect(),
         _ => containing,
     };
@@ -280,16 +292,21 @@ mod tests {
     fn a_service_that_is_not_there_is_told_with_the_one_that_may_be_meant() {
         let assignment = Assignment { ecs_service: "web".to_owned(), services: vec!["web".to_owned()] };
         let help = |names: &[&str]| {
-            which_was_meant(&assignment, &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+            which_was_meant(
+                &assignment,
+                &"shop".parse().unwrap(),
+                &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(),
+            )
         };
         assert_eq!(
             help(&["shop-web", "shop-db"]),
             "did you mean `shop-web`? Then say --service web=shop-web"
         );
         assert_eq!(
-            help(&["shop-web", "blog-web"]),
-            "which one is it? Say --service web=NAME: shop-web, blog-web"
+            help(&["old-web", "blog-web"]),
+            "which one is it? Say --service web=NAME: old-web, blog-web"
         );
+        assert_eq!(help(&["blog-web", "shop-web"]), help(&["shop-web"]));
         assert_eq!(help(&["wbe"]), "did you mean `wbe`? Then say --service web=wbe");
         assert!(help(&["worker"]).starts_with("create it first"));
     }

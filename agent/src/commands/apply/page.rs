@@ -5,7 +5,11 @@ use super::{
     look::{Found, Step},
 };
 use crate::{
-    commands::{Format, files::print},
+    commands::{
+        Format,
+        files::print,
+        messages::{MessageFormat, failed},
+    },
     diagnostics::{Exit, Failure},
     mount::VOLUMES_ROOT,
     patch::{self, diff},
@@ -97,6 +101,25 @@ impl Line {
             code: None,
             reason: None,
             remark: String::new(),
+        }
+    }
+
+    /// For tests of what goes by the outcome alone.
+    #[cfg(test)]
+    pub(super) fn example(outcome: Outcome) -> Self {
+        Self {
+            services: Vec::new(),
+            ecs_service: "web".to_owned(),
+            outcome,
+            source: String::new(),
+            task_definition: None,
+            registered: None,
+            volumes: Vec::new(),
+            code: None,
+            reason: None,
+            remark: String::new(),
+            had_all: true,
+            is_declared: true,
         }
     }
 
@@ -196,6 +219,19 @@ pub(super) fn print_lines(lines: &[Line], format: Format) -> Result<Exit, Failur
 
 pub(super) fn print_json(lines: &[Value]) -> Result<Exit, Failure> {
     print(&format!("{:#}\n", json!({ "services": lines })))
+}
+
+/// What failed, as GitHub annotates it: the table is only in its log.
+pub(super) fn annotate(lines: &[Line], format: MessageFormat) {
+    if format != MessageFormat::Github {
+        return;
+    }
+    for line in lines {
+        if let Some(reason) = &line.reason {
+            let failure = Failure::refused(format!("ECS service `{}`: {reason}", line.ecs_service));
+            failed(format, &Failure { code: line.code, ..failure });
+        }
+    }
 }
 
 /// A line a service, and below it why, where there is a reason.
