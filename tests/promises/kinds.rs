@@ -1,6 +1,6 @@
 //! Every kind of service and revision side by side: each ends where the rules say, and nothing moves after that.
 
-use crate::services::{ROUNDS, pause, remove, source, tells, told};
+use crate::services::{pause, remove, source, tells, through_a_round, told};
 use lab::{
     Error, Lab,
     app::{self, DEPLOYED},
@@ -186,7 +186,7 @@ pub(crate) fn every_kind_of_service_ends_where_the_rules_say(lab: &Lab) -> Resul
             ["several", "large", "two-racks", "both-kinds", "inactive", "not-rolling", "by-pipeline"];
         Ok((count("RegisterTaskDefinition", &families)?, count("UpdateService", &names)?))
     };
-    wait::always(&lab.progress, "five copies, five moves, and no more", ROUNDS, || {
+    through_a_round(lab, "five copies, five moves, and no more", || {
         let seen = changes().map_err(|error| error.to_string())?;
         if seen == (5, 5) { Ok(()) } else { Err(format!("{seen:?}")) }
     })?;

@@ -1,6 +1,6 @@
 //! Nothing of a task definition is lost: what the API has today passes through, and what ECS itself doesn't keep is noticed in time.
 
-use crate::services::{ROUNDS, remove, source, tells, told, update};
+use crate::services::{remove, source, tells, through_a_round, told, update};
 use lab::{
     Error, Lab,
     app::{self, DEPLOYED},
@@ -108,7 +108,7 @@ pub(crate) fn a_field_that_ecs_drops_is_refused(lab: &Lab) -> Result<String, Err
     // Another leader knows it from the share.
     lab.instances().iter().try_for_each(|guest| guest.run("systemctl restart volumes-agent").map(drop))?;
     tells(lab, NAME, "dropped-field")?;
-    wait::always(&lab.progress, "nothing is registered again, and nothing moved", ROUNDS, || {
+    through_a_round(lab, "nothing is registered again, and nothing moved", || {
         let calls = |operation| calls_of_agents(lab, operation, NAME).map_err(|error| error.to_string());
         let seen = (calls("RegisterTaskDefinition")?.len(), calls("UpdateService")?.len());
         if seen == (1, 0) { Ok(()) } else { Err(format!("{seen:?} registrations and updates")) }

@@ -58,6 +58,28 @@ pub(crate) fn tells(lab: &Lab, service: &str, code: &str) -> Result<Value, Error
     })
 }
 
+/// Looks all the time until the leader has gone over all services once more from beginning to end; fails at once when `look` sees
+/// something else (`Err`).
+pub(crate) fn through_a_round(
+    lab: &Lab,
+    expected: &str,
+    mut look: impl FnMut() -> Result<(), String>,
+) -> Result<(), Error> {
+    // Each round begins with one.
+    let begun = || -> Result<usize, Error> {
+        let calls = [lab.ecs_calls(Some(0))?, lab.ecs_calls(Some(1))?];
+        Ok(calls.iter().flatten().filter(|call| call["operation"] == "ListServices").count())
+    };
+    let before = begun()?;
+    let mut wrong = None;
+    wait::until(&lab.progress, expected, DEPLOYED, || {
+        wrong = look().err();
+        let rounds = begun().map_err(|error| error.to_string())? - before;
+        if wrong.is_some() || rounds >= 2 { Ok(()) } else { Err(format!("{rounds} rounds of the leader")) }
+    })?;
+    expect(wrong.is_none(), expected, wrong.unwrap_or_default())
+}
+
 /// The unit's environment names the lab's endpoints; on a real instance there is nothing to name.
 const AS_THE_UNIT: &str = "set -a; . /etc/volumes-agent/environment; set +a; volumes-agent";
 
@@ -119,7 +141,7 @@ pub(crate) fn who_puts_it_back_is_yielded_to(lab: &Lab) -> Result<String, Error>
     let names_both = reason.contains(&theirs) && deployment.as_str().is_some_and(|id| reason.contains(id));
     expect(names_both, format!("the reason names {theirs} and {deployment}"), reason)?;
     let updates = calls_of_agents(lab, "UpdateService", NAME)?.len();
-    wait::always(&lab.progress, "the agent lets it be", ROUNDS, || {
+    through_a_round(lab, "the agent lets it be", || {
         let now = calls_of_agents(lab, "UpdateService", NAME).map_err(|error| error.to_string())?.len();
         if now == updates { Ok(()) } else { Err(format!("{now} updates")) }
     })?;
@@ -188,7 +210,7 @@ pub(crate) fn every_refusal_is_told(lab: &Lab) -> Result<String, Error> {
             .sum::<Result<usize, Error>>()
     };
     let refusals = "refused service=broken-label";
-    wait::always(&lab.progress, "one line of the log says so, not one a round", ROUNDS, || {
+    through_a_round(lab, "one line of the log says so, not one a round", || {
         let count = lines(refusals).map_err(|error| error.to_string())?;
         if count == 1 { Ok(()) } else { Err(format!("{count} lines")) }
     })?;
@@ -307,7 +329,7 @@ pub(crate) fn what_the_app_breaks_is_left_alone(lab: &Lab) -> Result<String, Err
     // Whoever leads next knows it from the share.
     lab.instances().iter().try_for_each(|guest| guest.run("systemctl restart volumes-agent").map(drop))?;
     tells(lab, NAME, "deployment-failed")?;
-    wait::always(&lab.progress, "the source is left alone", ROUNDS, || {
+    through_a_round(lab, "the source is left alone", || {
         let updates = calls_of_agents(lab, "UpdateService", NAME).map_err(|error| error.to_string())?.len();
         if updates == 1 { Ok(()) } else { Err(format!("{updates} updates")) }
     })?;

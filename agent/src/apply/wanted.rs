@@ -56,7 +56,7 @@ pub enum WantedError {
     Rewriting(#[from] RewritingError),
     /// Without volumes nothing takes the hold off.
     #[error(
-        "it has the constraint `attribute:convox.volumes.hold exists`, which is never true, and no volumes for which it would be swapped: none of its tasks could be placed"
+        "without volumes it has its source's constraint `attribute:convox.volumes.hold exists` again, which is never true: none of its tasks could be placed"
     )]
     Held,
     /// Its author says: hands off.

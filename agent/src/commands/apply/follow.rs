@@ -11,7 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two looks.
+/// Between two looks; at first, since a small service is there at once.
+const FIRST_POLL: Duration = Duration::from_secs(1);
+/// For how long.
+const AT_FIRST: Duration = Duration::from_secs(10);
+/// Later: each look is one of DescribeServices' 20 a second for the whole account.
 const POLL: Duration = Duration::from_secs(3);
 /// ECS's answers lag behind its changes by seconds; what is not shown after this is not there.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -129,7 +133,8 @@ impl Looking<'_> {
                     away = Some(error);
                 }
             }
-            if begun.elapsed() + POLL > timeout {
+            let pause = if begun.elapsed() < AT_FIRST { FIRST_POLL } else { POLL };
+            if begun.elapsed() + pause > timeout {
                 let tasks =
                     told.map(|tasks| tasks.to_string()).unwrap_or_else(|| "nothing is known".to_owned());
                 let why = match (away, last_event) {
@@ -141,7 +146,7 @@ impl Looking<'_> {
                 };
                 return End::TimedOut { reason: format!("{tasks}{why}") };
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
