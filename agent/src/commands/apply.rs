@@ -282,10 +282,24 @@ async fn change(
     timeout: Duration,
     format: MessageFormat,
 ) -> (Vec<Line>, Exit) {
-    let mut lines = Vec::new();
-    let mut revisions = Vec::new();
-    let mut failed: Option<(usize, ChangeError)> = None;
-    for (index, found) in found.iter_mut().enumerate() {
+    let (revisions, stopped) = register_all(looking, &mut found, format).await;
+    if let Some(error) = stopped {
+        return (nothing_changed(&found, &revisions, &error), Exit::Refused);
+    }
+    let (mut lines, moved) = move_all(looking, &found, &revisions, format).await;
+    follow_all(looking, &found, &mut lines, timeout, format).await;
+    let exit = exit(&lines, moved);
+    (lines, exit)
+}
+
+/// The revision of each service, in order, as far as ECS registers them; why it stopped there.
+async fn register_all(
+    looking: &Looking<'_>,
+    found: &mut [Found],
+    format: MessageFormat,
+) -> (Vec<String>, Option<ChangeError>) {
+    let mut revisions: Vec<String> = Vec::new();
+    for found in found {
         if found.step.is_done() {
             revisions.push(found.runs().0.to_owned());
             continue;
@@ -297,74 +311,85 @@ async fn change(
                 progress(format, &found.assignment.ecs_service, &format!("{} {what}", short_name(&revision)));
                 revisions.push(revision);
             }
-            Err(error) => {
-                failed = Some((index, error));
-                break;
-            }
+            Err(error) => return (revisions, Some(error)),
         }
     }
-    if let Some((at, error)) = failed {
-        for (index, found) in found.iter().enumerate() {
-            let mut line = match index.cmp(&at) {
-                std::cmp::Ordering::Equal => {
-                    Line::of(found, Outcome::Refused).because(error.code(), error.to_string())
-                }
-                _ => Line::of(found, Outcome::NotChanged),
-            };
-            line.registered = revisions.get(index).filter(|_| !found.step.is_done()).cloned();
-            lines.push(line);
-        }
-        return (lines, Exit::Refused);
-    }
-    let mut moved = 0;
-    let mut watched = Vec::new();
-    for (found, revision) in found.iter().zip(&revisions) {
+    (revisions, None)
+}
+
+/// A line a service, where ECS would not register the document of the one that has no revision.
+fn nothing_changed(found: &[Found], revisions: &[String], error: &ChangeError) -> Vec<Line> {
+    let line = |(index, found): (usize, &Found)| {
+        let mut line = match index == revisions.len() {
+            true => Line::of(found, Outcome::Refused).because(error.code(), error.to_string()),
+            false => Line::of(found, Outcome::NotChanged),
+        };
+        line.registered = revisions.get(index).filter(|_| !found.step.is_done()).cloned();
+        line
+    };
+    found.iter().enumerate().map(line).collect()
+}
+
+/// A line a service, and how many were moved.
+async fn move_all(
+    looking: &Looking<'_>,
+    found: &[Found],
+    revisions: &[String],
+    format: MessageFormat,
+) -> (Vec<Line>, usize) {
+    let (mut lines, mut moved) = (Vec::new(), 0);
+    for (found, revision) in found.iter().zip(revisions) {
         let mut line = Line::of(found, Outcome::InPlace);
         line.task_definition = Some(revision.clone());
         if found.step == Step::NothingDeclared {
             line.outcome = Outcome::NothingDeclared;
-        } else if found.step == Step::InPlace {
-            watched.push((lines.len(), found, revision));
-        } else {
+        } else if !found.step.is_done() {
             match looking.move_to(found, revision).await {
                 Ok(()) => {
                     moved += 1;
+                    line.outcome = Outcome::Moved;
                     progress(
                         format,
                         &found.assignment.ecs_service,
                         &format!("moved to {}", short_name(revision)),
                     );
-                    watched.push((lines.len(), found, revision));
                 }
                 Err(error) => {
                     line = line.because(error.code(), error.to_string());
                     line.outcome = Outcome::Refused;
-                    line.registered = Some(revision.clone());
-                    line.task_definition = Some(found.runs().0.to_owned());
+                    line.registered = line.task_definition.replace(found.runs().0.to_owned());
                 }
             }
         }
         lines.push(line);
     }
+    (lines, moved)
+}
+
+/// Watches those that were moved, and those that were in place: a deployment that an earlier run began may still go on.
+async fn follow_all(
+    looking: &Looking<'_>,
+    found: &[Found],
+    lines: &mut [Line],
+    timeout: Duration,
+    format: MessageFormat,
+) {
     let say = |service: &str, text: &str| progress(format, service, text);
-    let ends = watched.iter().map(|(_, found, revision)| {
+    let is_watched = |line: &Line| matches!(line.outcome, Outcome::Moved | Outcome::InPlace);
+    let watched = found.iter().zip(lines.iter_mut()).filter(|(_, line)| is_watched(line));
+    let ends = watched.map(async |(found, line)| {
         let deployments = found.service.deployments.iter().map(|deployment| deployment.id.clone());
         let watched = Watched {
-            earlier: if found.step.is_done() { HashSet::new() } else { deployments.collect() },
             name: found.service.name.clone(),
             arn: found.service.arn.clone(),
-            revision: (*revision).clone(),
+            revision: line.task_definition.clone().unwrap_or_default(),
             before: found.runs().0.to_owned(),
+            earlier: if line.outcome == Outcome::Moved { deployments.collect() } else { HashSet::new() },
             known: found.events.iter().map(|event| event.id.clone()).collect(),
         };
-        looking.follow(watched, timeout, say)
+        line.ended(looking.follow(watched, timeout, say).await);
     });
-    let ends = join_all(ends).await;
-    for ((at, found, _), end) in watched.iter().zip(ends) {
-        let was_moved = !found.step.is_done();
-        lines[*at].ended(end, was_moved);
-    }
-    (lines.clone(), exit(&lines, moved))
+    join_all(ends).await;
 }
 
 /// The exit code of what came of it; a refusal is one only where no service was moved.

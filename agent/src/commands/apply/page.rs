@@ -26,6 +26,8 @@ pub enum Outcome {
     NothingDeclared,
     /// It had its volumes before.
     InPlace,
+    /// It was moved, and its deployment goes on.
+    Moved,
     /// It has them now.
     Stable,
     /// A revision would be registered.
@@ -131,7 +133,8 @@ impl Line {
     }
 
     /// How its deployment ended.
-    pub(super) fn ended(&mut self, end: End, was_moved: bool) {
+    pub(super) fn ended(&mut self, end: End) {
+        let was_moved = self.outcome == Outcome::Moved;
         match end {
             End::Stable { after } => {
                 self.outcome = if was_moved { Outcome::Stable } else { Outcome::InPlace };
@@ -174,6 +177,7 @@ impl Line {
         let text = match self.outcome {
             Outcome::NothingDeclared => "declares no volumes".to_owned(),
             Outcome::InPlace => format!("in place: {volumes}"),
+            Outcome::Moved => format!("moved: {volumes}"),
             Outcome::Stable => format!("stable{}: {volumes}", self.remark),
             Outcome::WouldRegister => format!("would be registered and moved to: {volumes}"),
             Outcome::WouldMove => format!("would be moved to what is registered: {volumes}"),
