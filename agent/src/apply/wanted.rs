@@ -233,6 +233,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_written_for_services_that_the_file_does_not_name_stays() {
+        let mut document = source();
+        document["containerDefinitions"] = json!([{ "name": "web" }, { "name": "side" }]);
+        let both = "services: { web: { volumes: [/data] }, side: { volumes: [/side] } }";
+        let first = apply(&described(&document), both).unwrap();
+        let then = apply(&described(&first.after), OTHER).unwrap();
+        assert_eq!(
+            then.volumes,
+            ["production-shop/side/side", "production-shop/web/cache", "production-shop/web/data"]
+        );
+        assert_eq!(patch::unpatch(&then.after).unwrap(), patch::unpatch(&first.after).unwrap());
+        // Named without volumes, it has none any more.
+        let named = "services: { web: { volumes: [/data] }, side: { image: i } }";
+        assert_eq!(apply(&described(&first.after), named).unwrap().volumes, ["production-shop/web/data"]);
+    }
+
+    #[test]
     fn what_the_daemon_patched_by_its_authors_labels_is_in_place() {
         let mut document = source();
         document.as_object_mut().unwrap().shift_remove("status");
