@@ -113,8 +113,15 @@ pub enum LabellingError {
     #[error("--container names the container `{0}`, which the task definition doesn't have")]
     NoContainer(String),
     /// None of the services that declare volumes has a container here.
-    #[error("none of the services with volumes ({0}) is a container of the task definition")]
-    NoneFits(String),
+    #[error(
+        "none of the services with volumes ({services}) is a container of the task definition, which has {containers}"
+    )]
+    NoneFits {
+        /// The services.
+        services: String,
+        /// The containers.
+        containers: String,
+    },
     /// Two services want one container.
     #[error("services `{first}` and `{second}` both go to container `{container}`")]
     Twice {
@@ -150,7 +157,7 @@ impl LabellingError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Disagrees { .. } => "label-disagrees",
-            Self::NoContainer(_) | Self::NoneFits(_) | Self::Twice { .. } => "no-container",
+            Self::NoContainer(_) | Self::NoneFits { .. } | Self::Twice { .. } => "no-container",
         }
     }
 
@@ -161,10 +168,10 @@ impl LabellingError {
                 format!("correct the compose file, or remove the label `{label}` from the task definition's source")
             }
             Self::Disagrees { .. } => {
-                "correct `--rack`, `--app`, `--service` or `--container`; to have other directories, which are empty at first, deploy what `volumes-agent unpatch` makes of it before".to_owned()
+                "correct the names on the command line or in the compose file; to have other directories, which are empty at first, deploy what `volumes-agent unpatch` makes of it before".to_owned()
             }
             Self::NoContainer(_) => "check the container's name after `=`".to_owned(),
-            Self::NoneFits(_) => {
+            Self::NoneFits { .. } => {
                 "say which container is a service's: --container SERVICE=CONTAINER".to_owned()
             }
             Self::Twice { .. } => "one container is one service: correct --container".to_owned(),
@@ -229,7 +236,7 @@ pub fn write(
     }
     if served.is_empty() && !labelling.services.is_empty() {
         let services: Vec<&str> = labelling.services.iter().map(|(service, _, _)| service.as_str()).collect();
-        return Err(LabellingError::NoneFits(services.join(", ")));
+        return Err(LabellingError::NoneFits { services: services.join(", "), containers: names.join(", ") });
     }
     Ok((document, written))
 }

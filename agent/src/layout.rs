@@ -358,12 +358,12 @@ fn volume(
                 Some(path) => format!("put it into the image, in its Dockerfile: `COPY {path} {target}`"),
                 None if brings => format!("put it into the image, at `{target}`"),
                 None => format!(
-                    "to persist `{target}`, write `{target}` alone; code and configuration belong into the image"
+                    "code and configuration belong into the image: keep this entry in a compose.override.yaml, for laptops. To persist what the container writes there, write `{target}` alone"
                 ),
             };
             let why = "the container would find an empty folder where it has the project's files on a laptop";
-            let fix = (!brings).then(|| target.clone());
-            Err(Box::new(finding("relative-source", declaration, reason, help).why(why).fix(fix)))
+            // Which of the two it is can't be told, so nothing is offered to be pasted: a volume would hide the image's own files.
+            Err(Box::new(finding("relative-source", declaration, reason, help).why(why)))
         }
     }
 }

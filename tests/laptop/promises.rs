@@ -204,6 +204,10 @@ pub(crate) fn two_apps_are_apart(person: &Person<'_>) -> Result<(), Error> {
     expect_file(&person.volume("shop/web/data/a"), "shop")?;
     expect_file(&person.volume("diary/web/data/a"), "blog")?;
     person.down(&shop)?;
+    let told = person.agent(&shop, &["start", "--app", "shpo", "--", "--no-start"])?.succeeded()?;
+    expect_text(&told, "this project was started as the app `shop` before")?;
+    let told = person.agent(&shop, &["start", "--", "--no-start"])?.succeeded()?;
+    expect(!told.contains("was started as the app"), "no word of it under its own name", &told)?;
     // Another folder of the same name is the same app, and that is said; `.convox/app` tells them apart.
     let other = person.project("old/shop", &root)?;
     let both = format!("was started from {} too", shop.display());

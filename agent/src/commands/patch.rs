@@ -31,8 +31,8 @@ pub struct PatchArgs {
     /// The app.
     #[arg(long, value_name = "NAME")]
     pub app: String,
-    /// A compose file whose services' volumes are written into the containers' labels first.
-    #[arg(long, value_name = "FILE")]
+    /// A compose file whose services' volumes are written into the containers' labels first; several are merged.
+    #[arg(short = 'f', long, value_name = "FILE")]
     pub compose: Vec<String>,
     /// For which project.
     #[command(flatten)]
@@ -111,7 +111,7 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
             print(&format!("{document:#}\n"))
         }
         Outcome::NothingDeclared | Outcome::OtherRack { .. } => {
-            messages.note("no container declares volumes (label `convox.volumes`): not patched");
+            messages.note("no container declares volumes (label `convox.volumes`): not patched; --compose FILE writes those of a compose file");
             if patch::is_held(&labelled) {
                 messages.add([Problem::warning(
                     "held",

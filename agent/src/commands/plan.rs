@@ -38,13 +38,13 @@ pub struct PlanArgs {
     #[arg(long, conflicts_with_all = ["rack", "cluster", "host_path"])]
     pub local: bool,
     /// The rack [default: the cluster's name].
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["local", "cluster"])]
+    #[arg(long, value_name = "NAME")]
     pub rack: Option<String>,
     /// The ECS cluster, where the rack is called like it.
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
     /// The app [default with --local: .convox/app, else the project's name where one is given, else the folder's].
-    #[arg(long, value_name = "NAME", required_unless_present = "local")]
+    #[arg(long, value_name = "NAME")]
     pub app: Option<String>,
     /// A path of the instances that services may bind as it is; as in the agents' configuration.
     #[arg(long, value_name = "PATH")]
@@ -86,6 +86,10 @@ fn plan(args: &PlanArgs, messages: &mut Messages) -> Result<Option<Exit>, Failur
         return Err(
             Failure::usage(flags).help("say which cluster, and add --detailed-exitcode, which looks there")
         );
+    }
+    if !args.local && (args.app.is_none() || (args.rack.is_none() && args.cluster.is_none())) {
+        return Err(Failure::usage("a plan is for a cluster or for this machine")
+            .help("say which: --rack RACK --app APP, or --local"));
     }
     let Some(compose) = read_compose(&args.compose.file, &args.compose.project, messages)? else {
         return Ok(None);
@@ -140,7 +144,7 @@ fn changes(
     decision: &mut Decision,
 ) -> Result<Option<Changes>, Failure> {
     let Some(rack) = rack else {
-        return Ok(Some(Changes::Folders(pending::on_this_machine(decision))));
+        return Ok(Some(Changes::Folders(pending::on_this_machine(decision)?)));
     };
     let containers = declared::pairs("container", "CONTAINER", &args.services.container)?;
     let labelling = declared::labelling(compose, decision, containers)?;

@@ -303,6 +303,11 @@ fn write(overrides: &Path, prepared: &Prepared, messages: &Messages) -> Result<P
             "the app `{app}` was started from {other} too, and both have the same files; --app or {APP_FILE} tells them apart"
         ));
     }
+    if let Some(other) = other_app(overrides, prepared) {
+        messages.note(&format!(
+            "this project was started as the app `{other}` before, and its files are in that one's folders: --app {other} has them"
+        ));
+    }
     let path = overrides.join(start::file_name(app, compose));
     let page = local.document(app, &compose.folder);
     let new = path.with_extension(format!("{}.new", std::process::id()));
@@ -322,6 +327,22 @@ fn other_folder(overrides: &Path, prepared: &Prepared) -> Option<String> {
             let folder = start::folder_of(&document, app)?;
             (folder != compose.folder && Path::new(folder).is_dir()).then(|| folder.to_owned())
         })
+        .collect();
+    others.sort();
+    others.into_iter().next()
+}
+
+/// Another app that this very project was started as, if it was not started as this one.
+fn other_app(overrides: &Path, prepared: &Prepared) -> Option<String> {
+    let Prepared { compose, app, .. } = prepared;
+    let own = start::file_name(app, compose);
+    if overrides.join(&own).exists() {
+        return None;
+    }
+    let of_project = own.strip_prefix(app.as_str())?;
+    let mut others: Vec<String> = fs::read_dir(overrides)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(of_project)?.to_owned()))
         .collect();
     others.sort();
     others.into_iter().next()

@@ -94,7 +94,7 @@ pub(super) fn inactive<'a>(compose: &'a Compose, place: Place<'_>) -> impl Itera
     let why = match place {
         Place::Deployed { .. } => "if it is deployed all the same, nothing of what it writes is kept",
         Place::Local { .. } => {
-            "its folders are not in this plan; `start` has them as soon as the service is started"
+            "its folders are not in this plan; `start` makes them all the same, for when the service is started by its name"
         }
     };
     let has_volumes = |service: &&Service| {

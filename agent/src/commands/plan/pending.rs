@@ -108,7 +108,10 @@ pub(super) fn on_the_cluster(
 }
 
 /// Directories of the plan that this machine hasn't yet, as `start` would make them.
-pub(super) fn on_this_machine(decision: &Decision) -> Vec<String> {
+///
+/// # Errors
+/// Something else is in the way of one.
+pub(super) fn on_this_machine(decision: &Decision) -> Result<Vec<String>, Failure> {
     let volumes = decision.volumes.iter().map(|planned| &planned.volume);
     let own = volumes.filter(|volume| volume.relative.is_some() && volume.folded_into.is_none());
     let mut missing: Vec<String> = own
@@ -117,5 +120,13 @@ pub(super) fn on_this_machine(decision: &Decision) -> Vec<String> {
         .collect();
     missing.sort();
     missing.dedup();
-    missing
+    for folder in &missing {
+        // The nearest one that is there, a dangling link included.
+        let there = Path::new(folder).ancestors().find(|path| path.symlink_metadata().is_ok());
+        if let Some(there) = there.filter(|path| !path.is_dir()) {
+            let error = format!("{} is in the way of a volume: it is no folder", there.display());
+            return Err(Failure::refused(error).help("move it elsewhere; `start` would refuse"));
+        }
+    }
+    Ok(missing)
 }
