@@ -371,3 +371,20 @@ fn patch_of_a_patched_document_is_patch_of_its_source() {
     let (_, stderr, code) = crate::run("patch --rack production --app other --compose shop.yml", &first);
     assert!(code == 1 && stderr.contains("error[label-disagrees]"), "{stderr}");
 }
+
+/// A role that may not be passed: who may mend it reads how.
+#[test]
+fn what_aws_denies_is_told_with_what_to_do() {
+    let cluster = Cluster::start();
+    let revision = cluster.register("web", |document| {
+        document["containerDefinitions"][0].as_object_mut().unwrap().remove("dockerLabels");
+        document["taskRoleArn"] = json!("arn:aws:iam::123456789012:role/not-to-be-passed");
+    });
+    cluster.create("web", &revision);
+    cluster.control("policy", &json!({ "access_key": "lab", "allow": [{ "action": "ecs:*" }] }));
+    let page = cluster.apply("-f wordpress.yml --app shop");
+    assert!(page.contains("[pass-role]") && page.contains("not-to-be-passed"), "{page}");
+    assert!(page.contains("Allow iam:PassRole on that role to whoever runs this"), "{page}");
+    assert!(page.ends_with("--- exit code 1\n"), "{page}");
+    assert_eq!(cluster.revisions("web"), 1);
+}

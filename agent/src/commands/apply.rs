@@ -321,7 +321,7 @@ async fn register_all(
 fn nothing_changed(found: &[Found], revisions: &[String], error: &ChangeError) -> Vec<Line> {
     let line = |(index, found): (usize, &Found)| {
         let mut line = match index == revisions.len() {
-            true => Line::of(found, Outcome::Refused).because(error.code(), error.to_string()),
+            true => Line::of(found, Outcome::Refused).because(error.code(), error.with_help()),
             false => Line::of(found, Outcome::NotChanged),
         };
         line.registered = revisions.get(index).filter(|_| !found.step.is_done()).cloned();
@@ -355,7 +355,7 @@ async fn move_all(
                     );
                 }
                 Err(error) => {
-                    line = line.because(error.code(), error.to_string());
+                    line = line.because(error.code(), error.with_help());
                     line.outcome = Outcome::Refused;
                     line.registered = line.task_definition.replace(found.runs().0.to_owned());
                 }

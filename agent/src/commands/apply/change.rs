@@ -44,6 +44,21 @@ impl ChangeError {
             Self::Superseded => "superseded",
         }
     }
+
+    /// What happened, and what to do next, where the words don't say it already.
+    pub(super) fn with_help(&self) -> String {
+        let help = match self {
+            Self::Aws(AwsError::Denied { cause, .. }) if cause.contains("iam:PassRole") => {
+                "Allow iam:PassRole on that role to whoever runs this"
+            }
+            Self::Aws(AwsError::Denied { .. }) => {
+                "Give the right to whoever runs this: docs/pipelines.md lists all"
+            }
+            Self::Aws(_) => "Run it again: what was registered is found and used",
+            Self::Dropped { .. } | Self::Superseded => return self.to_string(),
+        };
+        format!("{self}. {help}")
+    }
 }
 
 impl Looking<'_> {

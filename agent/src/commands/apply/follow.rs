@@ -85,7 +85,7 @@ impl Looking<'_> {
                     };
                     has_begun |= begun.elapsed() > SHOWN_WITHIN || looked_for.deployment(&service).is_some();
                     for event in new_events(events, &mut watched.known) {
-                        let event = event.trim_start_matches(&of_service).to_owned();
+                        let event = event.strip_prefix(&of_service).unwrap_or(&event).to_owned();
                         say(&watched.name, &format!("ECS: {event}"));
                         last_event = Some(event);
                     }
