@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod check_config;
+pub mod columns;
 pub mod config;
 pub mod configuration;
 pub mod declared;

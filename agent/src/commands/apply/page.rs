@@ -7,6 +7,7 @@ use super::{
 use crate::{
     commands::{
         Format,
+        columns::aligned,
         files::print,
         messages::{MessageFormat, failed},
     },
@@ -240,7 +241,6 @@ pub(super) fn annotate(lines: &[Line], format: MessageFormat) {
 
 /// A line a service, and below it why, where there is a reason.
 pub fn table(lines: &[Line]) -> String {
-    let heads = ["SERVICE", "ECS SERVICE", "TASK DEFINITION", "RESULT"].map(str::to_owned);
     let rows: Vec<[String; 4]> = lines
         .iter()
         .map(|line| {
@@ -253,16 +253,10 @@ pub fn table(lines: &[Line]) -> String {
             ]
         })
         .collect();
-    let width = |column: usize| {
-        rows.iter().chain([&heads]).map(|row| row[column].chars().count()).max().unwrap_or_default()
-    };
-    let (first, second, third) = (width(0), width(1), width(2));
-    let row = |[service, ecs_service, revision, result]: &[String; 4]| {
-        format!("{service:<first$}  {ecs_service:<second$}  {revision:<third$}  {result}\n")
-    };
-    let mut page = row(&heads);
-    for (cells, line) in rows.iter().zip(lines) {
-        page += &row(cells);
+    let mut aligned = aligned(["SERVICE", "ECS SERVICE", "TASK DEFINITION", "RESULT"], &rows).into_iter();
+    let mut page = aligned.next().unwrap_or_default() + "\n";
+    for (cells, line) in aligned.zip(lines) {
+        page += &format!("{cells}\n");
         if let Some(reason) = &line.reason {
             let code = line.code.map(|code| format!("[{code}] ")).unwrap_or_default();
             page += &format!("  {code}{reason}\n");

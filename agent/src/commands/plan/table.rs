@@ -1,6 +1,7 @@
 //! A plan as a table that fits its reader's terminal: a line a volume, else a volume below its service.
 
 use crate::{
+    commands::columns::aligned,
     deploy::{Decision, Planned},
     layout::Kind,
     names::ServiceName,
@@ -31,9 +32,10 @@ pub(super) fn page(decision: &Decision, width: Option<usize>) -> String {
     if rows.is_empty() {
         return "no volumes\n".to_owned();
     }
-    let flat = flat(&rows);
-    if width.is_none_or(|width| flat.lines().all(|line| line.width() <= width)) {
-        flat
+    // Easy to read and to search.
+    let flat = aligned(HEADS, &rows);
+    if width.is_none_or(|width| flat.iter().all(|line| line.width() <= width)) {
+        flat.into_iter().map(|line| line + "\n").collect()
     } else {
         stacked(&rows)
     }
@@ -60,19 +62,6 @@ fn row(planned: &Planned, shared_by: &[&ServiceName]) -> [String; 3] {
     [planned.service.to_string(), target, source]
 }
 
-/// A line a volume: easy to read and to search.
-fn flat(rows: &[[String; 3]]) -> String {
-    let heads = HEADS.map(str::to_owned);
-    let width = |column: usize| rows.iter().chain([&heads]).map(|row| row[column].width()).max().unwrap_or(0);
-    let (first, second) = (width(0), width(1));
-    let padded =
-        |text: &str, width: usize| format!("{text}{}", " ".repeat(width.saturating_sub(text.width())));
-    let line = |[service, target, source]: &[String; 3]| {
-        format!("{}  {}  {source}\n", padded(service, first), padded(target, second))
-    };
-    std::iter::once(&heads).chain(rows).map(line).collect()
-}
-
 /// A service, what it has, and below that where it lives: each can be as long as it is, and a path is never cut.
 fn stacked(rows: &[[String; 3]]) -> String {
     let mut page = String::new();
@@ -85,18 +74,4 @@ fn stacked(rows: &[[String; 3]]) -> String {
         page.push_str(&format!("  {target}\n      {source}\n"));
     }
     page
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_they_look() {
-        let row = |service: &str, target: &str| [service, target, "/s"].map(str::to_owned);
-        let page = flat(&[row("web", "/\u{6570}\u{636e}"), row("web", "/data")]);
-        let [_, wide, narrow] = <[&str; 3]>::try_from(page.lines().collect::<Vec<_>>()).unwrap();
-        assert_eq!(wide.width(), narrow.width(), "{page}");
-        assert!(wide.chars().count() < narrow.chars().count());
-    }
 }

@@ -1,0 +1,34 @@
+//! Rows as aligned lines, each column as wide as it looks.
+
+use unicode_width::UnicodeWidthStr;
+
+/// A line for the heads and one a row; the last column is not padded.
+pub fn aligned<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> Vec<String> {
+    let heads = heads.map(str::to_owned);
+    let width =
+        |column: usize| rows.iter().chain([&heads]).map(|row| row[column].width()).max().unwrap_or_default();
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(text, width)| {
+            let padding = " ".repeat(width.saturating_sub(text.width()));
+            format!("{text}{padding}")
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    std::iter::once(&heads).chain(rows).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_look() {
+        let row = |service: &str, target: &str| [service, target, "/s"].map(str::to_owned);
+        let rows = [row("web", "/\u{6570}\u{636e}"), row("web", "/data")];
+        let [heads, wide, narrow] = <[String; 3]>::try_from(aligned(["A", "B", "C"], &rows)).unwrap();
+        assert_eq!(heads, "A    B      C");
+        assert_eq!(wide.width(), narrow.width(), "{wide}\n{narrow}");
+        assert!(wide.chars().count() < narrow.chars().count());
+    }
+}
