@@ -5,7 +5,7 @@
 
 use crate::{
     names::{NameError, Rack},
-    spelling,
+    spelling, target,
 };
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ const DEFAULT_GATE_GOOD_PROBES: u32 = 3;
 const DEFAULT_STATE_DIR: &str = "/var/lib/volumes-agent";
 
 /// The keys, their values' forms, and what they are for: for `--help`, `check-config` and the documentation.
-pub const KEYS: [(&str, &str, &str); 14] = [
+pub const KEYS: [(&str, &str, &str); 15] = [
     ("file_system", "ID", "The EFS file system, by its id"),
     ("file_system_tag", "KEY=VALUE", "The EFS file system, by a tag [default: convox.rack=<rack>]"),
     ("nfs_server", "ADDRESS:/EXPORT", "Any NFSv4.1 server instead of EFS, as address:/export"),
@@ -49,6 +49,11 @@ pub const KEYS: [(&str, &str, &str); 14] = [
         "listen",
         "ADDRESS:PORT",
         "Address and port of /healthz, /metrics and /status [default: 127.0.0.1:12049]",
+    ),
+    (
+        "mount",
+        "direct|external",
+        "Who mounts the share: the agent, or fstab or efs-utils (then `file_system` is needed) [default: direct]",
     ),
     ("mount_flags", "FLAGS", "Mount flags: nosuid, nodev, noexec, noatime [default: nosuid,nodev]"),
     ("host_paths", "PATHS", "Paths of the instance that services may bind as they are, separated by commas"),
@@ -108,6 +113,28 @@ pub enum ShareChoice {
     },
 }
 
+/// The key and the value, as in the configuration; two choices are the same exactly if their texts are.
+impl fmt::Display for ShareChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FileSystem(id) => write!(f, "file_system={id}"),
+            Self::Tag { key, value } => write!(f, "file_system_tag={key}={value}"),
+            Self::NfsServer { address, export } => {
+                write!(f, "nfs_server={}", target::source(*address, export))
+            }
+        }
+    }
+}
+
+/// Who mounts the share at the volumes root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountMode {
+    /// The agent.
+    Direct,
+    /// fstab, efs-utils, or whoever: the agent watches, guards and gates what is there, and never touches it.
+    External,
+}
+
 /// A flag of mount(2) that the configuration may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -135,6 +162,8 @@ pub struct Config {
     pub region: Option<String>,
     /// Where the endpoint listens.
     pub listen: SocketAddr,
+    /// Who mounts the share.
+    pub mount: MountMode,
     /// Flags of the mount.
     pub mount_flags: Vec<MountFlag>,
     /// Paths of the instance that declarations may name verbatim.
@@ -386,6 +415,7 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         cluster: None,
         region: None,
         listen: SocketAddr::from(([127, 0, 0, 1], 12049)),
+        mount: MountMode::Direct,
         mount_flags: vec![MountFlag::Nosuid, MountFlag::Nodev],
         host_paths: Vec::new(),
         patch: true,
@@ -404,6 +434,14 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         text.parse()
             .map(|listen| config.listen = listen)
             .map_err(|_| format!("an address and a port, as in {DEFAULT_LISTEN}"))
+    });
+    value("mount", &mut |text| {
+        config.mount = match text {
+            "direct" => MountMode::Direct,
+            "external" => MountMode::External,
+            _ => return Err("`direct` or `external`".to_owned()),
+        };
+        Ok(())
     });
     value("mount_flags", &mut |text| mount_flags(text).map(|flags| config.mount_flags = flags));
     value("host_paths", &mut |text| host_paths(text).map(|paths| config.host_paths = paths));
@@ -442,6 +480,15 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         });
     }
     config.share = shares.into_iter().next().map(|(_, share)| share);
+    if config.mount == MountMode::External && !matches!(config.share, Some(ShareChoice::FileSystem(_))) {
+        let origin = values.get("mount").map_or(Origin::Default, |(_, origin)| origin.clone());
+        errors.push(ConfigError::Value {
+            origin,
+            key: "mount",
+            value: "external".to_owned(),
+            allowed: "it needs `file_system`, the id that the share's marker must name".to_owned(),
+        });
+    }
     config.origins = values;
     config
 }
@@ -558,6 +605,18 @@ mod tests {
             ]
         );
         assert!(errors("rack = ")[0].starts_with("/etc/config.toml:1: not TOML: "));
+    }
+
+    #[test]
+    fn an_external_mount_needs_the_file_system_that_it_must_be() {
+        let allowed = "it needs `file_system`, the id that the share's marker must name";
+        for text in ["mount = \"external\"", "nfs_server = \"10.0.0.1:/\"\nmount = \"external\""] {
+            let errors = errors(text);
+            assert!(errors.len() == 1 && errors[0].ends_with(allowed), "{errors:?}");
+        }
+        let config = Config::parse(&file("mount = \"external\"\nfile_system = \"fs-01234567\"")).unwrap();
+        assert_eq!(config.mount, MountMode::External);
+        assert_eq!(config.share.unwrap().to_string(), "file_system=fs-01234567");
     }
 
     #[test]

@@ -50,6 +50,11 @@ struct ReasonLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
 }
@@ -112,6 +117,16 @@ impl Collector for Page {
             "mount_attempts",
             "Attempts to mount since the share was last ready",
             f64::from(health.attempt),
+        )?;
+        let codes = self.0.codes.iter().map(|code| (CodeLabel { code: code.clone() }, ConstGauge::new(1i64)));
+        family(
+            to,
+            (
+                "problem",
+                "What is missing or failing now, by its code: `volumes-agent explain CODE`",
+                MetricType::Gauge,
+            ),
+            codes,
         )?;
         gauge(to, "guard_set", "Whether the bare mount point is immutable", is(health.guard == Guard::Set))?;
         gauge(
@@ -207,11 +222,13 @@ mod tests {
         let mut report = Report::default();
         report.health.state = MountState::Stalled;
         report.counters.failed.insert("mount".to_owned(), 2);
+        report.codes.push("port-timeout".to_owned());
         let page = encode(Arc::new(report)).unwrap();
         for line in [
             "volumes_agent_mount_state{state=\"stalled\"} 1",
             "volumes_agent_mount_state{state=\"ready\"} 0",
             "volumes_agent_ready 0.0",
+            "volumes_agent_problem{code=\"port-timeout\"} 1",
             "volumes_agent_actions_total{action=\"mount\",result=\"failed\"} 2",
         ] {
             assert!(page.lines().any(|l| l == line), "{line} in\n{page}");

@@ -24,6 +24,9 @@ pub struct Health {
     pub state: MountState,
     /// Why, in a sentence.
     pub reason: String,
+    /// The reason's code, stable for ever, where it has one.
+    #[serde(default)]
+    pub code: Option<String>,
     /// Since when the state is this one, RFC 3339.
     pub since: String,
     /// Attempts to mount since the share was last ready.
@@ -185,6 +188,21 @@ pub struct Counters {
     pub updated: u64,
 }
 
+/// The share came from one state into another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// When, RFC 3339.
+    pub at: String,
+    /// The state before.
+    pub from: MountState,
+    /// The state after.
+    pub to: MountState,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The reason's code, where it has one.
+    pub code: Option<String>,
+}
+
 /// Everything, in one value: the body of `GET /status` as JSON.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Report {
@@ -206,6 +224,12 @@ pub struct Report {
     pub configuration_problem: Option<String>,
     /// What is missing or failing, each with what to do.
     pub problems: Vec<String>,
+    /// The codes of all that is missing or failing, sorted.
+    #[serde(default)]
+    pub codes: Vec<String>,
+    /// The share's last transitions, oldest first.
+    #[serde(default)]
+    pub transitions: Vec<Transition>,
     /// The patching half.
     pub patching: Patching,
     /// Counters, for the metrics.
@@ -245,6 +269,9 @@ impl Report {
         let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known yet".to_owned());
         writeln!(page, "share       {} since {}", health.state, health.since)?;
         writeln!(page, "            {}", health.reason)?;
+        if let Some(code) = &health.code {
+            writeln!(page, "            `volumes-agent explain {code}` tells more")?;
+        }
         if let Some(mount) = &health.mount {
             let zone = match (&mount.zone, mount.own_zone) {
                 (Some(zone), Some(true)) => format!(", in {zone}, this instance's zone"),
@@ -293,6 +320,12 @@ impl Report {
             writeln!(page, "\nproblems")?;
             for problem in &self.problems {
                 writeln!(page, "  - {problem}")?;
+            }
+        }
+        if !self.transitions.is_empty() {
+            writeln!(page, "\ntransitions of the share")?;
+            for Transition { at, from, to, reason, .. } in &self.transitions {
+                writeln!(page, "  {at}  {from} -> {to}: {reason}")?;
             }
         }
         writeln!(

@@ -187,6 +187,23 @@ impl Directory {
         }
     }
 
+    /// The names in it, sorted.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn names(&self) -> Result<Vec<String>, ShareError> {
+        let listing = |errno| failed("listing", &self.path)(errno);
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd).map_err(listing)? {
+            let name = entry.map_err(listing)?.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// Opens a file with the walk's rules.
     ///
     /// # Errors

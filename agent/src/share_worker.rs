@@ -12,6 +12,7 @@ use crate::{
     identity,
     leader::{self, LeaderLock, LockAnswer, LockRequest},
     mount::{self, MountRequest, VOLUMES_ROOT},
+    trouble::Trouble,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -38,10 +39,19 @@ pub enum Request {
     Probe,
     /// Mount the share. Answer: [`mount::Mounted`].
     Mount(MountRequest),
-    /// Compare the share's marker, or write the first one. Answer: [`identity::Identity`].
+    /// Compare the share's marker. Answer: [`identity::Identity`].
     Identify {
         /// What the marker must name.
         file_system: String,
+        /// Whether a share without one gets it.
+        may_mark: bool,
+    },
+    /// Write the marker anew, as an operator decided. Answer: [`identity::Adopted`].
+    Adopt {
+        /// What it will name.
+        file_system: String,
+        /// What it must name now; absent: there must be none.
+        from: Option<String>,
     },
     /// Make the directories of volumes. Answer: [`directories::Ensured`].
     Ensure(EnsureRequest),
@@ -65,22 +75,16 @@ pub enum Request {
     },
 }
 
-/// An error with its causes, on its way from the child.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Failed(pub String);
-
-impl Failed {
-    fn of(error: &(dyn Error + 'static)) -> Self {
-        Self(in_one_line(error))
-    }
+fn trouble(error: &(dyn Error + 'static)) -> Trouble {
+    Trouble::from(in_one_line(error))
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// The child was asked and said no.
-    #[error("{0}")]
-    Failed(String),
+    #[error("{}", .0.text)]
+    Failed(Trouble),
     /// Nothing within the deadline: the share hangs. The child was killed.
     #[error("no answer from the share within {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
@@ -90,6 +94,16 @@ pub enum WorkerError {
     /// The child ended, or said something that isn't an answer.
     #[error("the share worker ended without an answer")]
     Ended(#[source] Option<std::io::Error>),
+}
+
+impl From<WorkerError> for Trouble {
+    fn from(error: WorkerError) -> Self {
+        match error {
+            WorkerError::Failed(trouble) => trouble,
+            WorkerError::TimedOut(_) => Self::coded("share-silent", error.to_string()),
+            WorkerError::Start(_) | WorkerError::Ended(_) => trouble(&error),
+        }
+    }
 }
 
 /// A child with what leads to it. Dropping it kills the child and leaves the rest to the kernel.
@@ -136,9 +150,9 @@ impl Worker {
         };
         let answer = asked.await.map_err(|error| WorkerError::Ended(Some(error)))?;
         let answer = answer.ok_or(WorkerError::Ended(None))?;
-        match serde_json::from_str::<Result<A, Failed>>(&answer) {
+        match serde_json::from_str::<Result<A, Trouble>>(&answer) {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Failed(text))) => Err(WorkerError::Failed(text)),
+            Ok(Err(trouble)) => Err(WorkerError::Failed(trouble)),
             Err(error) => Err(WorkerError::Ended(Some(error.into()))),
         }
     }
@@ -180,7 +194,7 @@ pub fn serve(parent: u32) -> std::io::Result<()> {
     for line in std::io::stdin().lock().lines() {
         let answer = match serde_json::from_str(&line?) {
             Ok(request) => answer(request, &mut lock),
-            Err(error) => Err(Failed::of(&error)),
+            Err(error) => Err(trouble(&error)),
         };
         let mut stdout = std::io::stdout().lock();
         serde_json::to_writer(&mut stdout, &answer)?;
@@ -190,17 +204,20 @@ pub fn serve(parent: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json::Value, Failed> {
-    fn json(value: impl Serialize) -> Result<serde_json::Value, Failed> {
-        serde_json::to_value(value).map_err(|error| Failed::of(&error))
+fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json::Value, Trouble> {
+    fn json(value: impl Serialize) -> Result<serde_json::Value, Trouble> {
+        serde_json::to_value(value).map_err(|error| trouble(&error))
     }
-    fn told<T>(result: Result<T, impl Error + 'static>) -> Result<T, Failed> {
-        result.map_err(|error| Failed::of(&error))
+    fn told<T>(result: Result<T, impl Error + 'static>) -> Result<T, Trouble> {
+        result.map_err(|error| trouble(&error))
     }
     match request {
         Request::Probe => json(told(rustix::fs::statfs(VOLUMES_ROOT).map(drop))?),
-        Request::Mount(request) => json(told(mount::mount_share(&request))?),
-        Request::Identify { file_system } => json(told(identity::identify(&file_system))?),
+        Request::Mount(request) => json(mount::mount_share(&request)?),
+        Request::Identify { file_system, may_mark } => {
+            json(told(identity::identify(&file_system, may_mark))?)
+        }
+        Request::Adopt { file_system, from } => json(identity::adopt(&file_system, from.as_deref())?),
         Request::Ensure(request) => json(told(directories::ensure(&request))?),
         Request::Lock(request) => match told(leader::try_lock(&request))? {
             Ok(held) => {
@@ -211,7 +228,7 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
         },
         Request::ConfirmLock => match lock {
             Some(lock) => json(told(lock.confirm())?),
-            None => Err(Failed("this worker holds no lock".to_owned())),
+            None => Err("this worker holds no lock".to_owned().into()),
         },
         Request::Paused => json(told(leader::paused())?),
         Request::ReadHistories { name } => json(told(histories::read(&name))?),

@@ -6,10 +6,13 @@
 mod adoption;
 mod apply;
 mod configuration;
+mod control_plane;
 mod dependencies;
+mod external_mount;
 mod foreign_mount;
 mod kinds;
 mod lossless;
+mod mount_point;
 mod patching;
 mod placement;
 mod restart;
@@ -78,6 +81,10 @@ const PROMISES: &[Promise] = &[
     ("a_restarted_agent_adopts_its_mount", adoption::a_restarted_agent_adopts_its_mount),
     ("a_wrong_configuration_is_told_and_mended_without_a_restart", configuration::a_wrong_configuration),
     ("a_foreign_mount_is_never_touched", foreign_mount::a_foreign_mount_is_never_touched),
+    ("content_under_the_mount_point_is_named_and_never_hidden", mount_point::content_under_the_mount_point),
+    ("a_restored_copy_is_refused_until_it_is_adopted", mount_point::a_restored_copy_is_adopted),
+    ("the_share_is_found_while_efs_is_out_of_reach", control_plane::the_share_is_found_without_efs),
+    ("an_external_mount_is_watched_and_never_touched", external_mount::an_external_mount),
     ("files_outlive_a_reboot", story::files_outlive_a_reboot),
     ("a_stall_is_told_in_time", faults::a_stall_is_told),
     ("sigterm_ends_the_agent_within_a_second_whatever_the_share_does", restart::sigterm_during_a_stall),
