@@ -20,7 +20,7 @@
 //!
 //! | module | touches |
 //! |---|---|
-//! | [`mountinfo`], [`mount`], [`guard`] | the kernel: what is mounted, mount(2), the immutable flag |
+//! | [`mountinfo`], [`mountstats`], [`mount`], [`guard`] | the kernel: what is mounted and what it counts, mount(2), the immutable flag |
 //! | [`share_worker`] | child processes, for all calls on the share |
 //! | [`share`], [`identity`], [`directories`], [`leader`], [`histories`] | the share, from inside such a child |
 //! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
@@ -65,6 +65,7 @@ pub mod metrics;
 pub mod mount;
 pub mod mount_state;
 pub mod mountinfo;
+pub mod mountstats;
 pub mod names;
 pub mod observed;
 pub mod pace;
