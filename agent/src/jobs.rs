@@ -1,5 +1,9 @@
 //! The actions, done: each a task of its own with its own time limits, whose outcome comes back to the loop as a value.
 
+mod looks;
+
+pub use looks::Looked;
+
 use crate::{
     aws::{self, AwsError},
     config::ShareChoice,
@@ -50,6 +54,8 @@ pub enum Done {
     Lead(Box<Result<(LockAnswer, Worker), WorkerError>>),
     /// Of `Patch`.
     Round(Box<RoundResult>),
+    /// Of what is only looked at.
+    Looked(Looked),
 }
 
 /// The AWS clients' common part, made at first use, once a region.

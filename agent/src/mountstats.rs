@@ -104,6 +104,37 @@ pub struct Locks {
     pub file_process_pairs: u64,
 }
 
+/// All that the kernel tells of the mount.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Of mountstats.
+    #[serde(flatten)]
+    pub mount: MountStats,
+    /// Of /proc/locks.
+    pub locks: Locks,
+}
+
+impl Statistics {
+    /// Reads both, for the NFS mount at `path`, whose file system has the number `device`. `None`: no NFS is mounted there.
+    ///
+    /// # Errors
+    /// A file can't be read: /proc isn't there.
+    pub fn of(path: &str, device: &str) -> std::io::Result<Option<Self>> {
+        let Some(mount) = look(path)? else { return Ok(None) };
+        Ok(Some(Self { mount, locks: locks_on(&std::fs::read_to_string(LOCKS_FILE)?, device) }))
+    }
+
+    /// What is wrong, with what to do.
+    pub fn problem(&self) -> Option<String> {
+        let lease = self.mount.lease.filter(|lease| lease.expired_seconds > 0)?;
+        Some(format!(
+            "the lease of the NFS server ({} s) ran out {} s ago: it may have given the locks of this instance to others. Programs that \
+             held one get EIO from then on: restart their tasks once the share answers",
+            lease.seconds, lease.expired_seconds
+        ))
+    }
+}
+
 /// The statistics of the topmost NFS mount at `path`. `None`: no NFS is mounted there.
 pub fn mounted_at(mountstats: &str, path: &str) -> Option<MountStats> {
     let mut found = None;
@@ -237,14 +268,6 @@ pub fn look(path: &str) -> std::io::Result<Option<MountStats>> {
     Ok(mounted_at(&std::fs::read_to_string(FILE)?, path))
 }
 
-/// The locks on a file system now.
-///
-/// # Errors
-/// As [`look`].
-pub fn look_at_locks(device: &str) -> std::io::Result<Locks> {
-    Ok(locks_on(&std::fs::read_to_string(LOCKS_FILE)?, device))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,6 +349,15 @@ device 10.77.16.1:/ mounted on /other with fstype nfs4 statvers=1.1
         // A kernel of which nothing is understood has a mount all the same.
         let odd = "device a:/ mounted on /volumes with fstype nfs\n\txprt:\tudp 1\n\tbytes:\tx\n\t LOCK: 1\n";
         assert_eq!(mounted_at(odd, "/volumes"), Some(MountStats::default()));
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_is_a_problem() {
+        let mut statistics =
+            Statistics { mount: mounted_at(SAMPLE, "/volumes").unwrap(), ..Statistics::default() };
+        assert_eq!(statistics.problem(), None);
+        statistics.mount.lease = Some(Lease { seconds: 90, expired_seconds: 3 });
+        assert!(statistics.problem().unwrap().contains("(90 s) ran out 3 s ago"));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub enum Action {
     StepDown,
     /// Look at the cluster's services and patch what needs it.
     Patch,
+    /// Read what the kernel counts of the mount.
+    ReadStatistics,
 }
 
 impl Action {
@@ -52,6 +54,7 @@ impl Action {
             Self::Lead => "lead",
             Self::StepDown => "step_down",
             Self::Patch => "patch",
+            Self::ReadStatistics => "read_statistics",
         }
     }
 }
@@ -97,6 +100,16 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
         (true, false) => actions.push(Action::StepDown),
         _ => {}
     }
+    actions.extend(looks(observed));
+    actions
+}
+
+/// What is only looked at; each look has its own pace.
+fn looks(observed: &Observed) -> Vec<Action> {
+    let mut actions = Vec::new();
+    if observed.mounted.as_ref().is_some_and(|mounted| mounted.fs_type.starts_with("nfs")) {
+        actions.push(Action::ReadStatistics);
+    }
     actions
 }
 
@@ -130,7 +143,8 @@ mod tests {
 
     fn planned(observed: &Observed) -> Vec<Action> {
         let mut actions = plan(&Config::default(), "F", observed);
-        actions.retain(|action| *action != Action::LearnRegistration);
+        let looks = looks(observed);
+        actions.retain(|action| *action != Action::LearnRegistration && !looks.contains(action));
         actions
     }
 

@@ -3,6 +3,7 @@
 //! Facts come from the mountinfo thread, from jobs that ended, and from the clock. Each pass judges the share's state, plans the
 //! actions, starts those that are due as jobs, and publishes one report. Nothing in a pass waits: not for the share, not for AWS.
 
+mod looks;
 mod tell;
 
 use crate::{
@@ -59,6 +60,7 @@ fn pace(action: Action) -> Pace {
         Action::Lead => seconds(5, 60, 10),
         Action::StepDown => seconds(0, 0, 0),
         Action::Patch => seconds(15, 120, 10),
+        Action::ReadStatistics => seconds(10, 60, 10),
     }
 }
 
@@ -82,6 +84,7 @@ pub struct Agent {
     patching: Patching,
     counters: Counters,
     problems: BTreeMap<&'static str, String>,
+    looks: looks::Looks,
     schedule: Schedule,
     sdk: Sdk,
     jobs: Jobs,
@@ -120,6 +123,7 @@ impl Agent {
             patching: Patching::default(),
             counters: Counters::default(),
             problems: BTreeMap::new(),
+            looks: looks::Looks::default(),
             schedule: Schedule::default(),
             sdk: Sdk::default(),
             jobs,
@@ -226,6 +230,7 @@ impl Agent {
             self.observed.good_probes = 0;
             self.last_answer = None;
             self.mounted_since = Instant::now();
+            self.looks.forget_the_mount();
             self.schedule.hurry(Action::Mount.name());
         }
         self.observed.mounted = mounted;
@@ -342,6 +347,10 @@ impl Agent {
                 };
                 self.jobs.patch(self.sdk.clone(), region, round, lock.clone())
             }
+            Action::ReadStatistics => {
+                let Some(mounted) = &observed.mounted else { return };
+                self.jobs.read_statistics(mounted.id, mounted.device.clone())
+            }
         };
         self.schedule.begin(action.name(), job);
     }
@@ -431,6 +440,7 @@ impl Agent {
             }
             Done::Lead(result) => self.led(*result),
             Done::Round(result) => self.patched(*result),
+            Done::Looked(looked) => self.looked(looked),
         }
     }
 

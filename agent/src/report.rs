@@ -1,6 +1,6 @@
 //! What operators see: one report a pass, read by the endpoint, the metrics and systemd. Also the text page of `/status`.
 
-use crate::{guard::Guard, mount_state::MountState};
+use crate::{guard::Guard, mount_state::MountState, mountstats::Statistics};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write, time::SystemTime};
 
@@ -208,6 +208,9 @@ pub struct Report {
     pub problems: Vec<String>,
     /// The patching half.
     pub patching: Patching,
+    /// What the kernel counts of the present mount.
+    #[serde(default)]
+    pub nfs: Option<Statistics>,
     /// Counters, for the metrics.
     pub counters: Counters,
     /// When the agent started, RFC 3339.

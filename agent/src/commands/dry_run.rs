@@ -75,7 +75,8 @@ fn changes(action: Action, observed: &Observed) -> Option<String> {
         | Action::FindTarget
         | Action::Probe
         | Action::StepDown
-        | Action::Patch => None,
+        | Action::Patch
+        | Action::ReadStatistics => None,
     }
 }
 

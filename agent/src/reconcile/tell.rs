@@ -86,6 +86,7 @@ impl Agent {
         let instance = observed.instance.as_ref();
         let rack = observed.rack(&config, &file);
         let mut problems: Vec<String> = self.problems.values().cloned().collect();
+        problems.extend(self.looks.problems());
         if instance.is_some()
             && let Err(missing) = &rack
         {
@@ -134,6 +135,7 @@ impl Agent {
             configuration_problem: self.config_problem.clone(),
             problems,
             patching,
+            nfs: self.looks.statistics.clone(),
             counters: self.counters.clone(),
             started: timestamp(self.started),
         };
