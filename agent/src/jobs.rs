@@ -2,7 +2,7 @@
 
 mod looks;
 
-pub use looks::Looked;
+pub use looks::{ContainersSeen, Looked};
 
 use crate::{
     aws::{self, AwsError},

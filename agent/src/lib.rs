@@ -14,6 +14,7 @@
 //! | [`service`], [`reading`], [`history`], [`rollout`] | what a service and its revision are to the agent, and what comes next |
 //! | [`config`] | what the configuration means |
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
+//! | [`containers`] | who writes elsewhere than to the share |
 //! | [`problem`], [`sources`], [`codes`], [`silence`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
 //!
 //! The edges touch one outside thing each.
@@ -21,6 +22,7 @@
 //! | module | touches |
 //! |---|---|
 //! | [`mountinfo`], [`mountstats`], [`mount`], [`guard`] | the kernel: what is mounted and what it counts, mount(2), the immutable flag |
+//! | [`namespaces`] | the mount tables of containers |
 //! | [`share_worker`] | child processes, for all calls on the share |
 //! | [`share`], [`identity`], [`directories`], [`leader`], [`histories`] | the share, from inside such a child |
 //! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
@@ -39,6 +41,7 @@ pub mod codes;
 pub mod commands;
 pub mod compose;
 pub mod config;
+pub mod containers;
 pub mod declaration;
 pub mod deploy;
 pub mod diagnostics;
@@ -67,6 +70,7 @@ pub mod mount_state;
 pub mod mountinfo;
 pub mod mountstats;
 pub mod names;
+pub mod namespaces;
 pub mod observed;
 pub mod pace;
 pub mod patch;

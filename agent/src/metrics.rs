@@ -3,6 +3,7 @@
 mod nfs;
 
 use crate::{
+    containers::Why,
     guard::Guard,
     mount_state::MountState,
     report::{Gate, Outcome, Report, Role},
@@ -54,6 +55,11 @@ struct ReasonLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabel {
+    why: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -135,6 +141,13 @@ impl Collector for Page {
             let is_efs = health.mount.as_ref().is_some_and(|mount| mount.file_system.starts_with("fs-"));
             nfs::encode(to, statistics, is_efs)?;
         }
+        let elsewhere = Why::ALL.into_iter().map(|why| {
+            let count = self.0.containers_elsewhere.iter().filter(|one| one.why == why).count();
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            (WhyLabel { why: why.name() }, ConstGauge::new(f64::from(count)))
+        });
+        let help = "Mounts of containers that are elsewhere than on the share";
+        family(to, ("containers_elsewhere", help, MetricType::Gauge), elsewhere)?;
         gauge(to, "leader", "Whether this agent patches the cluster", is(patching.role == Role::Leader))?;
         if let Some(at) = unix_seconds(patching.last_round.as_ref()) {
             gauge(to, "patch_round_timestamp_seconds", "When this agent last looked at the cluster", at)?;

@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Config, ShareChoice},
+    containers::Present,
     ecs_agent::Registration,
     efs::MountTarget,
     guard::Guard,
@@ -51,6 +52,9 @@ pub struct Observed {
     pub gate_told: Option<bool>,
     /// Whether this agent holds the leader's lock.
     pub leads: bool,
+    /// Whether any mount namespace other than the agent's own holds the present mount's file system. Not known before the first
+    /// look at it.
+    pub held: Option<bool>,
 }
 
 impl Observed {
@@ -116,6 +120,20 @@ impl Observed {
             // The right address, and no answer since it is mounted, or since this agent runs.
             (Some(_), ..) if waited_long => Seen::Ours { answers: false },
             (Some(_), ..) => Seen::Unjudged,
+        }
+    }
+
+    /// What containers should have of what is mounted.
+    pub fn present(&self, config: &Config) -> Present {
+        let Some(mounted) = &self.mounted else { return Present::Nothing };
+        match (self.seen(config), &self.target) {
+            (Seen::Other, _) => Present::Foreign(mounted.device.clone()),
+            (Seen::Ours { .. }, Some(target)) => Present::Share {
+                device: mounted.device.clone(),
+                addresses: target.all_addresses.clone(),
+                export: target.export.clone(),
+            },
+            _ => Present::Nothing,
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Action {
     Patch,
     /// Read what the kernel counts of the mount.
     ReadStatistics,
+    /// Look at the mount tables of containers.
+    LookAtContainers,
 }
 
 impl Action {
@@ -55,6 +57,7 @@ impl Action {
             Self::StepDown => "step_down",
             Self::Patch => "patch",
             Self::ReadStatistics => "read_statistics",
+            Self::LookAtContainers => "look_at_containers",
         }
     }
 }
@@ -110,6 +113,7 @@ fn looks(observed: &Observed) -> Vec<Action> {
     if observed.mounted.as_ref().is_some_and(|mounted| mounted.fs_type.starts_with("nfs")) {
         actions.push(Action::ReadStatistics);
     }
+    actions.push(Action::LookAtContainers);
     actions
 }
 

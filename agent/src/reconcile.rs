@@ -41,6 +41,9 @@ const FIRST_PROBES_INTERVAL: Duration = Duration::from_secs(1);
 /// After AWS said that this role may not patch.
 const DENIED_PAUSE: Duration = Duration::from_secs(3600);
 
+/// From a change of the mount to a look at what containers have of it.
+const AFTER_A_CHANGE: Duration = Duration::from_secs(1);
+
 /// How each action is repeated.
 fn pace(action: Action) -> Pace {
     let seconds = |first, most, after_success| Pace {
@@ -61,6 +64,7 @@ fn pace(action: Action) -> Pace {
         Action::StepDown => seconds(0, 0, 0),
         Action::Patch => seconds(15, 120, 10),
         Action::ReadStatistics => seconds(10, 60, 10),
+        Action::LookAtContainers => seconds(10, 60, 30),
     }
 }
 
@@ -231,6 +235,9 @@ impl Agent {
             self.last_answer = None;
             self.mounted_since = Instant::now();
             self.looks.forget_the_mount();
+            self.observed.held = None;
+            // Containers that start with it come a moment later; at most half a minute later they are seen anyhow.
+            self.schedule.postpone(Action::LookAtContainers.name(), AFTER_A_CHANGE, Instant::now());
             self.schedule.hurry(Action::Mount.name());
         }
         self.observed.mounted = mounted;
@@ -249,6 +256,7 @@ impl Agent {
             self.state_since = SystemTime::now();
             *self.counters.transitions.entry(to.name().to_owned()).or_default() += 1;
             if to.is_ready() {
+                self.schedule.postpone(Action::LookAtContainers.name(), AFTER_A_CHANGE, Instant::now());
                 self.attempt = 0;
                 self.problems.remove(Action::Mount.name());
             }
@@ -351,6 +359,11 @@ impl Agent {
                 let Some(mounted) = &observed.mounted else { return };
                 self.jobs.read_statistics(mounted.id, mounted.device.clone())
             }
+            Action::LookAtContainers => self.jobs.look_at_containers(
+                observed.mounted.as_ref().map(|mounted| (mounted.id, mounted.device.clone())),
+                observed.present(config),
+                observed.state.is_ready(),
+            ),
         };
         self.schedule.begin(action.name(), job);
     }

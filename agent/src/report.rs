@@ -1,6 +1,6 @@
 //! What operators see: one report a pass, read by the endpoint, the metrics and systemd. Also the text page of `/status`.
 
-use crate::{guard::Guard, mount_state::MountState, mountstats::Statistics};
+use crate::{containers::Elsewhere, guard::Guard, mount_state::MountState, mountstats::Statistics};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write, time::SystemTime};
 
@@ -211,6 +211,9 @@ pub struct Report {
     /// What the kernel counts of the present mount.
     #[serde(default)]
     pub nfs: Option<Statistics>,
+    /// Containers that write elsewhere than to the share.
+    #[serde(default)]
+    pub containers_elsewhere: Vec<Elsewhere>,
     /// Counters, for the metrics.
     pub counters: Counters,
     /// When the agent started, RFC 3339.

@@ -12,6 +12,7 @@ use crate::{
     identity,
     leader::{self, LeaderLock, LockAnswer, LockRequest},
     mount::{self, MountRequest, VOLUMES_ROOT},
+    namespaces::{self, Bind},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -49,6 +50,10 @@ pub enum Request {
     Lock(LockRequest),
     /// Write through the descriptor that holds the lock. Answer: `()`.
     ConfirmLock,
+    /// Read the mount tables of all namespaces. Answer: [`crate::containers::Scan`].
+    ScanContainers,
+    /// Whether the directories of these binds were removed. Answer: a `bool` for each.
+    AreDeleted(Vec<Bind>),
     /// Whether an operator paused patching by the file `pause`. Answer: `bool`.
     Paused,
     /// Read what is remembered of a cluster's services. Answer: [`Histories`].
@@ -213,6 +218,8 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
             Some(lock) => json(told(lock.confirm())?),
             None => Err(Failed("this worker holds no lock".to_owned())),
         },
+        Request::ScanContainers => json(told(namespaces::scan())?),
+        Request::AreDeleted(binds) => json(namespaces::are_deleted(&binds)),
         Request::Paused => json(told(leader::paused())?),
         Request::ReadHistories { name } => json(told(histories::read(&name))?),
         Request::WriteHistories { name, histories } => json(told(histories::write(&name, histories))?),

@@ -76,7 +76,8 @@ fn changes(action: Action, observed: &Observed) -> Option<String> {
         | Action::Probe
         | Action::StepDown
         | Action::Patch
-        | Action::ReadStatistics => None,
+        | Action::ReadStatistics
+        | Action::LookAtContainers => None,
     }
 }
 

@@ -108,9 +108,12 @@ fn encode_transport(to: &mut DescriptorEncoder<'_>, transport: &Transport) -> fm
     family(to, ("nfs_queue_length_sum", help, MetricType::Counter), queues.into_iter())
 }
 
+/// A metric's name, its help, and its value for an operation.
+type Family<T> = (&'static str, &'static str, fn(&Operation) -> T);
+
 fn encode_operations(to: &mut DescriptorEncoder<'_>, operations: &[Operation]) -> fmt::Result {
     let label = |operation: &Operation| OperationLabel { operation: operation.name.clone() };
-    let counts: [(&str, &str, fn(&Operation) -> Option<u64>); 4] = [
+    let counts: [Family<Option<u64>>; 4] = [
         ("nfs_operations", "NFS operations that ended", |operation| Some(operation.ended)),
         ("nfs_transmissions", "How often they were sent", |operation| Some(operation.transmissions)),
         ("nfs_major_timeouts", "How many waited longer than the major time-out", |operation| {
@@ -124,7 +127,7 @@ fn encode_operations(to: &mut DescriptorEncoder<'_>, operations: &[Operation]) -
             .filter_map(|operation| Some((label(operation), ConstCounter::new(count(operation)?))));
         family(to, (name, help, MetricType::Counter), values)?;
     }
-    let times: [(&str, &str, fn(&Operation) -> u64); 3] = [
+    let times: [Family<u64>; 3] = [
         ("nfs_queued_seconds", "Time that they waited before they were sent", |operation| {
             operation.queued_ms
         }),
