@@ -1,5 +1,9 @@
 //! The actions, done: each a task of its own with its own time limits, whose outcome comes back to the loop as a value.
 
+mod looks;
+
+pub use looks::{ContainersSeen, Looked};
+
 use crate::{
     aws::{self, AwsError},
     config::ShareChoice,
@@ -42,6 +46,8 @@ pub enum Done {
     Target(ShareChoice, Result<Found, SearchError>),
     /// Of `Mount`.
     Mounted(Result<Mounted, Trouble>),
+    /// Of `LetGo`.
+    LetGo(Result<(), WorkerError>),
     /// Of `KeepReadAhead`: what it was before, in KiB, if it was another.
     ReadAhead(Result<Option<u64>, String>),
     /// Of `Identify`, for the mount of this id.
@@ -54,6 +60,8 @@ pub enum Done {
     Lead(Box<Result<(LockAnswer, Worker), WorkerError>>),
     /// Of `Patch`.
     Round(Box<RoundResult>),
+    /// Of what is only looked at.
+    Looked(Looked),
 }
 
 /// The AWS clients' common part, made at first use, once a region.
@@ -123,6 +131,12 @@ impl Jobs {
             };
             Done::Mounted(mounted.await)
         })
+    }
+
+    /// Unmounts, unless somebody holds the share by now.
+    pub fn let_go(&self, device: String, answers: bool) -> tokio::task::AbortHandle {
+        let request = Request::LetGo { device, answers };
+        self.spawn(async move { Done::LetGo(share_worker::ask(&request, MOUNT_DEADLINE).await) })
     }
 
     /// Sets read-ahead, where something reset it. A file of the kernel that asks the server nothing: no child is needed.

@@ -15,13 +15,15 @@
 //! | [`config`] | what the configuration means |
 //! | [`target`], [`foreign`] | from which address the share is mounted, and why something else is not the share |
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
+//! | [`containers`] | who writes elsewhere than to the share |
 //! | [`problem`], [`trouble`], [`sources`], [`codes`], [`silence`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
 //!
 //! The edges touch one outside thing each.
 //!
 //! | module | touches |
 //! |---|---|
-//! | [`mountinfo`], [`mount`], [`read_ahead`], [`guard`] | the kernel: what is mounted, mount(2), the immutable flag |
+//! | [`mountinfo`], [`mountstats`], [`mount`], [`read_ahead`], [`guard`] | the kernel: what is mounted and what it counts, mount(2), the immutable flag |
+//! | [`namespaces`] | the mount tables of containers |
 //! | [`share_worker`] | child processes, for all calls on the share |
 //! | [`share`], [`identity`], [`directories`], [`leader`], [`histories`] | the share, from inside such a child |
 //! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
@@ -41,6 +43,7 @@ pub mod codes;
 pub mod commands;
 pub mod compose;
 pub mod config;
+pub mod containers;
 pub mod declaration;
 pub mod deploy;
 pub mod diagnostics;
@@ -69,7 +72,9 @@ pub mod metrics;
 pub mod mount;
 pub mod mount_state;
 pub mod mountinfo;
+pub mod mountstats;
 pub mod names;
+pub mod namespaces;
 pub mod observed;
 pub mod pace;
 pub mod patch;

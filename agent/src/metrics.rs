@@ -1,6 +1,9 @@
 //! `/metrics` for Prometheus, made from the last report. Names: `docs/operations.md`.
 
+mod nfs;
+
 use crate::{
+    containers::Why,
     guard::Guard,
     mount_state::MountState,
     report::{Gate, Outcome, Report, Role},
@@ -57,6 +60,11 @@ struct CodeLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabel {
+    why: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -144,6 +152,17 @@ impl Collector for Page {
         if let Some(rtt) = health.probe.rtt_ms {
             gauge(to, "probe_rtt_seconds", "How long the share's last answer took", rtt / 1000.0)?;
         }
+        if let Some(statistics) = &self.0.nfs {
+            let is_efs = health.mount.as_ref().is_some_and(|mount| mount.file_system.starts_with("fs-"));
+            nfs::encode(to, statistics, is_efs)?;
+        }
+        let elsewhere = Why::ALL.into_iter().map(|why| {
+            let count = self.0.containers_elsewhere.iter().filter(|one| one.why == why).count();
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            (WhyLabel { why: why.name() }, ConstGauge::new(f64::from(count)))
+        });
+        let help = "Mounts of containers that are elsewhere than on the share";
+        family(to, ("containers_elsewhere", help, MetricType::Gauge), elsewhere)?;
         gauge(to, "leader", "Whether this agent patches the cluster", is(patching.role == Role::Leader))?;
         if let Some(at) = unix_seconds(patching.last_round.as_ref()) {
             gauge(to, "patch_round_timestamp_seconds", "When this agent last looked at the cluster", at)?;
@@ -223,8 +242,20 @@ mod tests {
         report.health.state = MountState::Stalled;
         report.counters.failed.insert("mount".to_owned(), 2);
         report.codes.push("port-timeout".to_owned());
+        let operation = crate::mountstats::Operation {
+            name: "READ".to_owned(),
+            rtt_ms: 1500,
+            ..crate::mountstats::Operation::default()
+        };
+        let mut statistics = crate::mountstats::Statistics::default();
+        statistics.mount.operations.push(operation);
+        statistics.locks.held = 5;
+        report.nfs = Some(statistics);
         let page = encode(Arc::new(report)).unwrap();
         for line in [
+            "volumes_agent_nfs_rtt_seconds_total{operation=\"READ\"} 1.5",
+            "volumes_agent_nfs_queue_length_sum_total{queue=\"backlog\"} 0",
+            "volumes_agent_nfs_locks 5.0",
             "volumes_agent_mount_state{state=\"stalled\"} 1",
             "volumes_agent_mount_state{state=\"ready\"} 0",
             "volumes_agent_ready 0.0",

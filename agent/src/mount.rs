@@ -7,12 +7,12 @@ use crate::{
     config::MountFlag,
     diagnostics::in_one_line,
     guard::{self, GuardError},
-    mountinfo, read_ahead, target,
+    mountinfo, namespaces, read_ahead, target,
     trouble::Trouble,
 };
 use nix::{
     errno::Errno,
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
 };
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,12 @@ pub enum MountError {
     /// mount(2) succeeded and the mount isn't there.
     #[error("mount(2) of {0} succeeded, but mountinfo does not show it at {VOLUMES_ROOT}")]
     NotThere(String),
+    /// Containers came in between.
+    #[error("containers hold the share by now, so it stays mounted")]
+    Held,
+    /// umount(2) failed.
+    #[error("unmounting {VOLUMES_ROOT} failed: {0}")]
+    StillMounted(Errno),
     /// mountinfo can't be read.
     #[error("/proc/self/mountinfo can't be read")]
     Mountinfo(#[source] std::io::Error),
@@ -135,6 +141,7 @@ impl MountError {
                 Errno::ENODEV => "no-nfs-client",
                 _ => "mount-failed",
             },
+            Self::Held | Self::StillMounted(_) => "mount-point-busy",
             Self::NotThere(_) | Self::Mountinfo(_) => "mount-failed",
         }
     }
@@ -229,6 +236,24 @@ pub fn mount_share(request: &MountRequest) -> Result<Mounted, MountError> {
     .map_err(|errno| MountError::Refused { mount_source: source.clone(), errno })?;
     let entry = look()?.filter(|entry| entry.fs_type == "nfs4").ok_or(MountError::NotThere(source))?;
     Ok(Mounted { warnings: read_ahead::keep(&entry.device).err().into_iter().collect() })
+}
+
+/// Unmounts the share, if it is still what is mounted and no other mount namespace holds it: looked at just before.
+///
+/// # Errors
+/// [`MountError`]; it is still mounted then.
+pub fn let_go(device: &str, answers: bool) -> Result<(), MountError> {
+    let mounted = mountinfo::look(VOLUMES_ROOT).map_err(MountError::Mountinfo)?;
+    if mounted.is_none_or(|mounted| mounted.device != device) {
+        return Ok(());
+    }
+    if namespaces::scan().map_err(MountError::Mountinfo)?.held_by_others(device) {
+        return Err(MountError::Held);
+    }
+    // A silent server would hold an ordinary umount(2) for ever, and nobody is there whose calls could be given up.
+    let silent = MntFlags::MNT_FORCE | MntFlags::MNT_DETACH;
+    let flags = if answers { MntFlags::empty() } else { silent } | MntFlags::UMOUNT_NOFOLLOW;
+    umount2(VOLUMES_ROOT, flags).map_err(MountError::StillMounted)
 }
 
 /// The directory itself, held: mount(2) by its name would follow a symlink that somebody put in its place.

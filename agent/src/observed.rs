@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Config, MountMode, ShareChoice},
+    containers::Present,
     ecs_agent::Registration,
     foreign::Foreign,
     guard::Guard,
@@ -51,6 +52,9 @@ pub struct Observed {
     pub gate_opened: bool,
     /// Whether this agent holds the leader's lock.
     pub leads: bool,
+    /// Whether any mount namespace other than the agent's own holds the present mount's file system. Not known before the first
+    /// look at it.
+    pub held: Option<bool>,
 }
 
 impl Observed {
@@ -129,6 +133,20 @@ impl Observed {
         }
     }
 
+    /// What containers should have of what is mounted.
+    pub fn present(&self, config: &Config) -> Present {
+        let Some(mounted) = &self.mounted else { return Present::Nothing };
+        match (self.seen(config), &self.target) {
+            (Seen::Other, _) => Present::Foreign(mounted.device.clone()),
+            (Seen::Ours { .. }, Some(target)) => Present::Share {
+                device: mounted.device.clone(),
+                addresses: target.all_addresses.clone(),
+                export: target.export.clone(),
+            },
+            _ => Present::Nothing,
+        }
+    }
+
     /// Why what is mounted is not ours, if so.
     pub fn foreign(&self, config: &Config) -> Option<Foreign> {
         let (expected, target) = (self.file_system(config), self.target.as_ref());
@@ -138,6 +156,22 @@ impl Observed {
     /// What the present mount's address is to the file system. `None`: nothing is mounted, or not from an address of its.
     pub fn standing(&self) -> Option<Standing> {
         self.target.as_ref()?.standing(self.mounted.as_ref()?.server()?)
+    }
+
+    /// Whether the share belongs mounted from another address, and nobody can have it yet: no task can have been placed since boot, no
+    /// other mount namespace holds it, and the agent's own lock isn't on it.
+    pub fn should_move(&self) -> bool {
+        let (Some(target), Some(instance)) = (&self.target, &self.instance) else { return false };
+        let is_better = match self.standing() {
+            Some(Standing::Former) => true,
+            Some(Standing::Another) => target.is_in(Some(&instance.zone)) == Some(true),
+            Some(Standing::Chosen) | None => false,
+        };
+        is_better
+            && target.known_from.is_first_hand()
+            && !self.gate_opened
+            && !self.leads
+            && self.held == Some(false)
     }
 
     /// What ECS should be told. `None`: leave it as it is, until more is known.

@@ -20,6 +20,8 @@ pub enum Action {
     FindTarget,
     /// Mount the share.
     Mount,
+    /// Unmount the share, since nobody holds it and it belongs mounted from another address.
+    LetGo,
     /// Set what the kernel reads ahead, where something reset it.
     KeepReadAhead,
     /// Read the share's marker.
@@ -37,6 +39,10 @@ pub enum Action {
     StepDown,
     /// Look at the cluster's services and patch what needs it.
     Patch,
+    /// Read what the kernel counts of the mount.
+    ReadStatistics,
+    /// Look at the mount tables of containers.
+    LookAtContainers,
 }
 
 impl Action {
@@ -48,6 +54,7 @@ impl Action {
             Self::SetGuard => "set_guard",
             Self::FindTarget => "find_target",
             Self::Mount => "mount",
+            Self::LetGo => "let_go",
             Self::KeepReadAhead => "keep_read_ahead",
             Self::Identify => "identify",
             Self::Probe => "probe",
@@ -55,6 +62,8 @@ impl Action {
             Self::Lead => "lead",
             Self::StepDown => "step_down",
             Self::Patch => "patch",
+            Self::ReadStatistics => "read_statistics",
+            Self::LookAtContainers => "look_at_containers",
         }
     }
 }
@@ -88,6 +97,9 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
         }
         actions.push(Action::Probe);
     }
+    if is_direct && observed.should_move() {
+        actions.push(Action::LetGo);
+    }
     if is_direct && ready {
         actions.push(Action::KeepReadAhead);
     }
@@ -104,13 +116,30 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
         (true, false) => actions.push(Action::StepDown),
         _ => {}
     }
+    actions.extend(looks(observed));
+    actions
+}
+
+/// What is only looked at; each look has its own pace.
+fn looks(observed: &Observed) -> Vec<Action> {
+    let mut actions = Vec::new();
+    if observed.mounted.as_ref().is_some_and(|mounted| mounted.fs_type.starts_with("nfs")) {
+        actions.push(Action::ReadStatistics);
+    }
+    actions.push(Action::LookAtContainers);
     actions
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::ShareChoice, guard::Guard, identity::Identity, imds::Instance, target::MountTarget};
+    use crate::{
+        config::ShareChoice,
+        guard::Guard,
+        identity::Identity,
+        imds::Instance,
+        target::{KnownFrom, MountTarget},
+    };
 
     fn booted() -> Observed {
         Observed {
@@ -144,7 +173,10 @@ mod tests {
 
     fn planned_by(config: &Config, observed: &Observed) -> Vec<Action> {
         let mut actions = plan(config, "F", observed);
-        actions.retain(|action| !matches!(action, Action::LearnRegistration | Action::SetGuard));
+        let looks = looks(observed);
+        actions.retain(|action| {
+            !matches!(action, Action::LearnRegistration | Action::SetGuard) && !looks.contains(action)
+        });
         actions
     }
 
@@ -177,6 +209,40 @@ mod tests {
     fn a_copy_is_looked_at_again() {
         let copy = Observed { identity: Some(Identity::Other("fs-0".to_owned())), ..mounted() };
         assert_eq!(planned(&copy), [Action::FindTarget, Action::Identify, Action::Probe]);
+    }
+
+    #[test]
+    fn a_mount_moves_to_a_better_address_only_while_nobody_can_have_it() {
+        let here = Some("a".to_owned());
+        let own = MountTarget {
+            zone: here.clone(),
+            all_addresses: vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()],
+            known_from: KnownFrom::Efs,
+            ..MountTarget::plain_server("10.0.0.2".parse().unwrap(), "/")
+        };
+        let changed = MountTarget {
+            all_addresses: vec!["10.0.0.2".parse().unwrap()],
+            former_addresses: vec!["10.0.0.1".parse().unwrap()],
+            ..own.clone()
+        };
+        let free = |target: &MountTarget| Observed {
+            target: Some(target.clone()),
+            held: Some(false),
+            identity: Some(Identity::Same),
+            ..mounted()
+        };
+        let moves = |observed: &Observed| planned(observed).contains(&Action::LetGo);
+        for target in [&own, &changed] {
+            assert!(moves(&free(target)), "{target:?}");
+            assert!(!moves(&Observed { held: Some(true), ..free(target) }), "a container holds it");
+            assert!(!moves(&Observed { held: None, ..free(target) }), "not looked at yet");
+            assert!(!moves(&Observed { gate_opened: true, ..free(target) }), "tasks may have been placed");
+            assert!(!moves(&Observed { leads: true, ..free(target) }), "the leader's lock is on it");
+        }
+        let by_name = MountTarget { known_from: KnownFrom::Dns, ..own.clone() };
+        assert!(!moves(&free(&by_name)), "not by a stand-in's word");
+        let elsewhere = MountTarget { zone: Some("b".to_owned()), ..own };
+        assert!(!moves(&free(&elsewhere)), "no better than what is mounted");
     }
 
     #[test]

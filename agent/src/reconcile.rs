@@ -5,6 +5,7 @@
 
 mod leading;
 mod learn;
+mod looks;
 mod tell;
 
 use crate::{
@@ -45,6 +46,9 @@ const ASK_EFS_WITHIN: Duration = Duration::from_secs(10);
 /// How many transitions `/status` tells.
 const TRANSITIONS_TOLD: usize = 20;
 
+/// From a change of the mount to a look at what containers have of it.
+const AFTER_A_CHANGE: Duration = Duration::from_secs(1);
+
 /// How each action is repeated.
 fn pace(action: Action) -> Pace {
     let seconds = |first, most, after_success| Pace {
@@ -58,6 +62,7 @@ fn pace(action: Action) -> Pace {
         Action::SetGuard => seconds(5, 60, 60),
         Action::FindTarget => seconds(1, 60, 60),
         Action::Mount => seconds(1, 30, 1),
+        Action::LetGo => seconds(5, 60, 5),
         Action::KeepReadAhead => seconds(10, 600, 60),
         Action::Identify => seconds(1, 10, 5),
         Action::Probe => seconds(1, 5, 5),
@@ -65,6 +70,8 @@ fn pace(action: Action) -> Pace {
         Action::Lead => seconds(5, 60, 10),
         Action::StepDown => seconds(0, 0, 0),
         Action::Patch => seconds(15, 120, 10),
+        Action::ReadStatistics => seconds(10, 60, 10),
+        Action::LookAtContainers => seconds(10, 60, 30),
     }
 }
 
@@ -89,6 +96,9 @@ pub struct Agent {
     counters: Counters,
     problems: BTreeMap<&'static str, Trouble>,
     transitions: VecDeque<Transition>,
+    looks: looks::Looks,
+    /// Why this agent itself unmounts the share, while it does.
+    let_go: Option<String>,
     boot: Boot,
     schedule: Schedule,
     sdk: Sdk,
@@ -129,6 +139,8 @@ impl Agent {
             counters: Counters::default(),
             problems: BTreeMap::new(),
             transitions: VecDeque::new(),
+            looks: looks::Looks::default(),
+            let_go: None,
             boot: Boot::default(),
             schedule: Schedule::default(),
             sdk: Sdk::default(),
@@ -236,6 +248,10 @@ impl Agent {
             self.observed.good_probes = 0;
             self.last_answer = None;
             self.mounted_since = Instant::now();
+            self.looks.forget_the_mount();
+            self.observed.held = None;
+            // Containers that start with it come a moment later; at most half a minute later they are seen anyhow.
+            self.schedule.postpone(Action::LookAtContainers.name(), AFTER_A_CHANGE, Instant::now());
             self.schedule.hurry(Action::Mount.name());
         }
         self.observed.mounted = mounted;
@@ -262,6 +278,8 @@ impl Agent {
         self.state_since = now;
         *self.counters.transitions.entry(to.name().to_owned()).or_default() += 1;
         if to.is_ready() {
+            self.let_go = None;
+            self.schedule.postpone(Action::LookAtContainers.name(), AFTER_A_CHANGE, Instant::now());
             self.attempt = 0;
             self.problems.remove(Action::Mount.name());
         } else {
@@ -326,6 +344,14 @@ impl Agent {
                     client_identifier: instance.id.clone(),
                 })
             }
+            Action::LetGo => {
+                let (Some(mounted), Some(target)) = (&observed.mounted, &observed.target) else { return };
+                let why = format!("{} was let go of for {}", mounted.source, target.source());
+                warn!(%why, "nobody holds the share, and it belongs mounted from another address: unmounting");
+                let job = self.jobs.let_go(mounted.device.clone(), observed.state.is_ready());
+                self.let_go = Some(why);
+                job
+            }
             Action::KeepReadAhead => {
                 let Some(mounted) = &observed.mounted else { return };
                 self.jobs.keep_read_ahead(mounted.device.clone())
@@ -383,6 +409,15 @@ impl Agent {
                 };
                 self.jobs.patch(self.sdk.clone(), region, round, lock.clone())
             }
+            Action::ReadStatistics => {
+                let Some(mounted) = &observed.mounted else { return };
+                self.jobs.read_statistics(mounted.id, mounted.device.clone())
+            }
+            Action::LookAtContainers => self.jobs.look_at_containers(
+                observed.mounted.as_ref().map(|mounted| (mounted.id, mounted.device.clone())),
+                observed.present(config),
+                observed.state.is_ready(),
+            ),
         };
         self.schedule.begin(action.name(), job);
     }

@@ -1,6 +1,6 @@
 //! What operators see: one report a pass, read by the endpoint, the metrics and systemd. Also the text page of `/status`.
 
-use crate::{guard::Guard, mount_state::MountState};
+use crate::{containers::Elsewhere, guard::Guard, mount_state::MountState, mountstats::Statistics};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write, time::SystemTime};
 
@@ -232,6 +232,12 @@ pub struct Report {
     pub transitions: Vec<Transition>,
     /// The patching half.
     pub patching: Patching,
+    /// What the kernel counts of the present mount.
+    #[serde(default)]
+    pub nfs: Option<Statistics>,
+    /// Containers that write elsewhere than to the share.
+    #[serde(default)]
+    pub containers_elsewhere: Vec<Elsewhere>,
     /// Counters, for the metrics.
     pub counters: Counters,
     /// When the agent started, RFC 3339.

@@ -12,6 +12,7 @@ use crate::{
     identity,
     leader::{self, LeaderLock, LockAnswer, LockRequest},
     mount::{self, MountRequest, VOLUMES_ROOT},
+    namespaces::{self, Bind},
     trouble::Trouble,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -39,6 +40,13 @@ pub enum Request {
     Probe,
     /// Mount the share. Answer: [`mount::Mounted`].
     Mount(MountRequest),
+    /// Unmount the share of this device, unless somebody holds it. Answer: `()`.
+    LetGo {
+        /// `major:minor`.
+        device: String,
+        /// Whether the server answers; if not, what waits for it is given up.
+        answers: bool,
+    },
     /// Compare the share's marker. Answer: [`identity::Identity`].
     Identify {
         /// What the marker must name.
@@ -59,6 +67,10 @@ pub enum Request {
     Lock(LockRequest),
     /// Write through the descriptor that holds the lock. Answer: `()`.
     ConfirmLock,
+    /// Read the mount tables of all namespaces. Answer: [`crate::containers::Scan`].
+    ScanContainers,
+    /// Whether the directories of these binds were removed. Answer: a `bool` for each.
+    AreDeleted(Vec<Bind>),
     /// Whether an operator paused patching by the file `pause`. Answer: `bool`.
     Paused,
     /// Read what is remembered of a cluster's services. Answer: [`Histories`].
@@ -214,6 +226,7 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
     match request {
         Request::Probe => json(told(rustix::fs::statfs(VOLUMES_ROOT).map(drop))?),
         Request::Mount(request) => json(mount::mount_share(&request)?),
+        Request::LetGo { device, answers } => json(mount::let_go(&device, answers)?),
         Request::Identify { file_system, may_mark } => {
             json(told(identity::identify(&file_system, may_mark))?)
         }
@@ -230,6 +243,8 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
             Some(lock) => json(told(lock.confirm())?),
             None => Err("this worker holds no lock".to_owned().into()),
         },
+        Request::ScanContainers => json(told(namespaces::scan())?),
+        Request::AreDeleted(binds) => json(namespaces::are_deleted(&binds)),
         Request::Paused => json(told(leader::paused())?),
         Request::ReadHistories { name } => json(told(histories::read(&name))?),
         Request::WriteHistories { name, histories } => json(told(histories::write(&name, histories))?),

@@ -158,6 +158,11 @@ impl MountTarget {
         }
     }
 
+    /// Every address that is or was the file system's.
+    pub fn every_address(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.all_addresses.iter().chain(&self.former_addresses).copied()
+    }
+
     /// Keeps in mind what was known before: addresses of the same file system that are no more among its own.
     ///
     /// A stand-in for EFS's word (DNS, memory) takes nothing away: it may know one address of several.

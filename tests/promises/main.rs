@@ -19,6 +19,7 @@ mod restart;
 mod services;
 mod speaking;
 mod troubled_ecs;
+mod watch;
 
 use lab::{
     Error, Lab, cluster,
@@ -84,6 +85,7 @@ const PROMISES: &[Promise] = &[
     ("content_under_the_mount_point_is_named_and_never_hidden", mount_point::content_under_the_mount_point),
     ("a_restored_copy_is_refused_until_it_is_adopted", mount_point::a_restored_copy_is_adopted),
     ("the_share_is_found_while_efs_is_out_of_reach", control_plane::the_share_is_found_without_efs),
+    ("containers_that_write_elsewhere_are_named", watch::containers_that_write_elsewhere_are_named),
     ("an_external_mount_is_watched_and_never_touched", external_mount::an_external_mount),
     ("files_outlive_a_reboot", story::files_outlive_a_reboot),
     ("a_stall_is_told_in_time", faults::a_stall_is_told),

@@ -73,6 +73,9 @@ fn changes(action: Action, observed: &Observed) -> Option<String> {
             let target = observed.target.as_ref()?;
             Some(format!("would mount {} at {VOLUMES_ROOT}", target.source()))
         }
+        Action::LetGo => Some(format!(
+            "would unmount {VOLUMES_ROOT}, which nobody holds, to mount it from another address"
+        )),
         Action::SetGate { open } => {
             let value = if open { "ready" } else { "not-ready" };
             Some(format!("would set the instance's attribute convox.volumes={value}"))
@@ -85,7 +88,9 @@ fn changes(action: Action, observed: &Observed) -> Option<String> {
         | Action::KeepReadAhead
         | Action::Probe
         | Action::StepDown
-        | Action::Patch => None,
+        | Action::Patch
+        | Action::ReadStatistics
+        | Action::LookAtContainers => None,
     }
 }
 

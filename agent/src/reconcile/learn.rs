@@ -55,6 +55,11 @@ impl Agent {
                     }
                 }
             }
+            Done::LetGo(result) => {
+                if self.ended(Action::LetGo, result.map_err(Trouble::from)).is_none() {
+                    self.let_go = None;
+                }
+            }
             Done::ReadAhead(result) => {
                 if let Some(Some(before)) = self.ended(Action::KeepReadAhead, result.map_err(Trouble::from)) {
                     let now = read_ahead::READ_AHEAD_KB;
@@ -91,6 +96,7 @@ impl Agent {
             }
             Done::Lead(result) => self.led(*result),
             Done::Round(result) => self.patched(*result),
+            Done::Looked(looked) => self.looked(looked),
         }
     }
 
@@ -192,7 +198,7 @@ impl Agent {
         self.observed.target = Some(target);
     }
 
-    fn is_mounted(&self, mount: u32) -> bool {
+    pub(super) fn is_mounted(&self, mount: u32) -> bool {
         self.observed.mounted.as_ref().is_some_and(|entry| entry.id == mount)
     }
 

@@ -38,6 +38,9 @@ impl Agent {
                 format!("the share was unmounted by someone; `mount = \"external\"`, so whoever mounted it must mount it again"),
             )
             .help(format!("`mount {VOLUMES_ROOT}`")),
+            MountState::Lost if self.let_go.is_some() => {
+                self.attempts(None, self.let_go.as_deref().unwrap_or_default())
+            }
             MountState::Lost => self.attempts(
                 Some("share-lost"),
                 &format!("{source} was unmounted by someone; mounting it again"),
@@ -177,6 +180,7 @@ impl Agent {
         let reason = self.reason(seen);
         let mut troubles: Vec<Trouble> = self.problems.values().cloned().collect();
         troubles.extend(self.concerns());
+        troubles.extend(self.looks.problems());
         if instance.is_some()
             && let Err(missing) = &rack
         {
@@ -222,6 +226,8 @@ impl Agent {
             codes: codes.into_iter().collect(),
             transitions: self.transitions.iter().cloned().collect(),
             patching,
+            nfs: self.looks.statistics.clone(),
+            containers_elsewhere: self.looks.elsewhere.clone(),
             counters: self.counters.clone(),
             started: timestamp(self.started),
         };

@@ -1,0 +1,82 @@
+//! What the agent looks at beside the share's state, and tells.
+
+use lab::{Error, Lab, expect, faults, guest::Guest, wait};
+use serde_json::Value;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn status(guest: &Guest) -> Value {
+    guest.get(12049, "/status", "application/json").json()
+}
+
+/// Starts a container that sleeps, with this directory at `/data`.
+fn container(guest: &Guest, name: &str, directory: &str) -> Result<(), Error> {
+    guest
+        .run(&format!(
+            "docker run --detach --name {name} --network none -v {directory}:/data --entrypoint /bin/busybox \
+             wordpress:4.5.2-apache sleep 3600"
+        ))
+        .map(drop)
+}
+
+/// Waits until `/status` names just these, by path and why.
+fn names(lab: &Lab, guest: &Guest, expected: &[(&str, &str)]) -> Result<Value, Error> {
+    wait::until(&lab.progress, &format!("/status names {expected:?}"), Duration::from_secs(45), || {
+        let seen = status(guest);
+        let elsewhere = seen["containers_elsewhere"].as_array().cloned().unwrap_or_default();
+        let pair = |one: &Value| {
+            [one["path"].as_str(), one["why"].as_str()].map(|text| text.unwrap_or_default().to_owned())
+        };
+        let mut found: Vec<[String; 2]> = elsewhere.iter().map(pair).collect();
+        found.sort();
+        let mut wanted: Vec<[String; 2]> =
+            expected.iter().map(|(path, why)| [*path, *why].map(str::to_owned)).collect();
+        wanted.sort();
+        if found == wanted { Ok(seen) } else { Err(format!("{found:?}")) }
+    })
+}
+
+/// One container on the own disk, one on what somebody mounted over the share, one whose directory was removed.
+pub(crate) fn containers_that_write_elsewhere_are_named(lab: &Lab) -> Result<String, Error> {
+    let guest = lab.instance(1);
+    lab.reports(1, "ready", SOON)?;
+    guest.run("mkdir /volumes/removed /volumes/kept")?;
+    container(guest, "removed", "/volumes/removed")?;
+    container(guest, "kept", "/volumes/kept")?;
+    guest.run("rmdir /volumes/removed && systemctl stop volumes-agent")?;
+    faults::unmount(lab, 1)?;
+    // An operator took the guard off.
+    guest.run("chattr -i /volumes && mkdir /volumes/astray")?;
+    container(guest, "astray", "/volumes/astray")?;
+    guest.run("mount -t tmpfs theirs /volumes && mkdir /volumes/over")?;
+    container(guest, "over", "/volumes/over")?;
+    guest.run("systemctl start volumes-agent")?;
+    lab.reports(1, "foreign", SOON)?;
+    names(lab, guest, &[("/volumes/astray", "own-disk"), ("/volumes/over", "foreign-mount")])?;
+    guest.run("umount /volumes")?;
+    lab.reports(1, "ready", SOON)?;
+    let seen = names(lab, guest, &[("/volumes/astray", "own-disk"), ("/volumes/removed", "deleted")])?;
+    let id = guest.run("docker inspect --format '{{.Id}}' astray")?;
+    let ids = seen["containers_elsewhere"].to_string();
+    expect(ids.contains(id.trim()), format!("it is named by its id {id}"), ids)?;
+    let problems = seen["problems"].to_string();
+    let says = problems.contains("on this instance's own disk") && problems.contains("start it anew");
+    expect(says, "/status says what is wrong and what to do", problems.clone())?;
+    let page = guest.get(12049, "/metrics", "text/plain").body;
+    for line in
+        ["volumes_agent_containers_elsewhere{why=\"own-disk\"} 1", "volumes_agent_nfs_lease_seconds 10.0"]
+    {
+        expect(page.lines().any(|seen| seen.starts_with(line)), line, page.clone())?;
+    }
+    let running = guest.run("docker ps --format '{{.Names}}'")?;
+    let all = ["removed", "kept", "astray", "over"].iter().all(|name| running.contains(name));
+    expect(all, "none of them was ended", running)?;
+    let lines = guest.run("journalctl -u volumes-agent -o cat --no-pager | grep -c 'why=\"own-disk\"'")?;
+    expect(lines.trim() == "1", "one line of the log says so, over the restart of none", lines)?;
+    guest.run(
+        "docker rm --force removed kept astray over; rmdir /volumes/kept; mkdir /run/below; mount --bind / /run/below; \
+         chattr -i /run/below/volumes/astray /run/below/volumes; rmdir /run/below/volumes/astray; chattr +i /run/below/volumes; umount /run/below",
+    )?;
+    Ok(problems)
+}
