@@ -25,8 +25,9 @@ test: check build
 test-corpus: build
 	CORPUS=$(CORPUS) target/release/corpus
 
-# The compose reader against the Go Docker Compose of a newer Debian, on the corpus' largest file.
+# The mount half on a booted instance beside its floors; the compose reader against the Go Docker Compose of a newer Debian.
 bench: build
+	$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench mount
 	tests/install-compose .lab/cache/compose
 	CORPUS=$(abspath $(CORPUS)) PEER=$(abspath .lab/cache/compose/docker-compose) \
 		$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench config

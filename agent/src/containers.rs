@@ -5,7 +5,10 @@
 //! the volumes root is known by its device: that of the instance's own disk with a path under `/volumes`, or that of an NFS file
 //! system. Of an NFS mount mountinfo shows the path below the export in the source (fs/nfs/super.c, `nfs_show_devname`).
 
-use crate::{mount::VOLUMES_ROOT, mountinfo::MountEntry};
+use crate::{
+    mount::{FOUND, VOLUMES_ROOT},
+    mountinfo::MountEntry,
+};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -216,19 +219,21 @@ impl Scan {
         self.host.iter().rev().find(|mount| mount.mount_point == "/")
     }
 
-    /// The bare mount point's path in the file system of `/`, which may itself be a part of one.
-    fn bare(&self) -> Option<(&str, String)> {
+    /// The path on the instance's own disk, if the mount lies in the bare mount point, or where content found there is moved to: a
+    /// container that holds it goes on writing there.
+    fn on_own_disk(&self, mount: &Bound) -> Option<String> {
         let disk = self.disk()?;
-        Some((&disk.device, format!("{}{VOLUMES_ROOT}", below(&disk.root, "/"))))
+        // The file system of `/` may itself be mounted in part.
+        let at = |path: &str| format!("{}{path}", below(&disk.root, "/"));
+        let holder = [VOLUMES_ROOT, FOUND].into_iter().find(|path| is_below(&mount.root, &at(path)))?;
+        (mount.device == disk.device).then(|| format!("{holder}{}", below(&mount.root, &at(holder))))
     }
 
     /// What of a namespace's mounts may have to do with the volumes root; the rest need not be kept.
     pub fn is_relevant(&self, mount: &Bound) -> bool {
         let at_root =
             self.host.iter().any(|host| host.mount_point == VOLUMES_ROOT && host.device == mount.device);
-        let on_disk =
-            self.bare().is_some_and(|(device, bare)| mount.device == device && is_below(&mount.root, &bare));
-        mount.is_nfs() || at_root || on_disk
+        mount.is_nfs() || at_root || self.on_own_disk(mount).is_some()
     }
 
     /// Whether any other mount namespace holds the file system with this number, so that it stays in use whatever is unmounted
@@ -262,11 +267,8 @@ impl Scan {
     }
 
     fn judge(&self, mount: &Bound, present: &Present) -> Option<(Why, String)> {
-        if let Some((device, bare)) = self.bare()
-            && mount.device == device
-            && is_below(&mount.root, &bare)
-        {
-            return Some((Why::OwnDisk, format!("{VOLUMES_ROOT}{}", below(&mount.root, &bare))));
+        if let Some(path) = self.on_own_disk(mount) {
+            return Some((Why::OwnDisk, path));
         }
         match present {
             Present::Nothing => None,

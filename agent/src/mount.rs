@@ -87,7 +87,7 @@ pub enum MountError {
 }
 
 /// Where content found under the mount point is moved by the command that the operator is told.
-const FOUND: &str = "/var/lib/volumes-agent/found";
+pub const FOUND: &str = "/var/lib/volumes-agent/found";
 
 /// Where that command looks at the instance's own disk without what is mounted on it.
 const BARE: &str = "/run/volumes-agent-bare";
@@ -160,7 +160,7 @@ impl MountError {
             ),
             // By way of a bind of `/`: the share may be mounted by the time that somebody types it.
             "mount-point-not-empty" => format!(
-                "Look at it, and move it away: `mkdir -p {BARE} {FOUND} && mount --bind / {BARE} && chattr -R -i {BARE}{VOLUMES_ROOT} && find {BARE}{VOLUMES_ROOT} -mindepth 1 -maxdepth 1 -exec mv -t {FOUND} {{}} + ; umount {BARE}`"
+                "Look at it, and move it away: `mkdir -p {BARE} {FOUND} && mount --bind / {BARE} && chattr -R -i {BARE}{VOLUMES_ROOT} && find {BARE}{VOLUMES_ROOT} -mindepth 1 -maxdepth 1 -exec mv -t {BARE}{FOUND} {{}} + ; umount {BARE}`"
             ),
             "mount-point-busy" => format!("See what uses it by `findmnt {VOLUMES_ROOT}` and `fuser -vm {VOLUMES_ROOT}`"),
             "port-timeout" => "Look at the security groups (TCP port 2049 from this instance) and the network's routes".to_owned(),

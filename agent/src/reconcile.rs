@@ -284,10 +284,12 @@ impl Agent {
             self.problems.remove(Action::Mount.name());
         } else {
             self.observed.good_probes = 0;
+        }
+        if matches!(to, MountState::Stalled | MountState::Lost) && self.observed.target.is_some() {
             self.schedule.postpone(Action::FindTarget.name(), jittered(ASK_EFS_WITHIN), Instant::now());
         }
-        let reason = self.reason(seen);
-        let (code, reason) = (reason.code.clone(), reason.sentence());
+        let trouble = self.reason(seen);
+        let (code, reason) = (trouble.code.clone(), trouble.sentence());
         if to.is_alarm() {
             error!(%from, %to, %reason, code, "mount state changed");
         } else {
@@ -296,7 +298,7 @@ impl Agent {
         if self.transitions.len() == TRANSITIONS_TOLD {
             self.transitions.pop_front();
         }
-        self.transitions.push_back(Transition { at: timestamp(now), from, to, reason, code });
+        self.transitions.push_back(Transition { at: timestamp(now), from, to, reason: trouble.text, code });
     }
 
     /// Starts what is planned and due.

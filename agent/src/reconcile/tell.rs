@@ -79,7 +79,8 @@ impl Agent {
         let attempt = self.attempt;
         match self.problems.get(Action::Mount.name()) {
             Some(failure) => {
-                let during = failure.clone().during(&format!("{what}: attempt {attempt}"));
+                let failed = format!("{what}: attempt {attempt}, after one that failed");
+                let during = failure.clone().during(&failed);
                 Trouble { code: during.code.or_else(|| code.map(str::to_owned)), ..during }
             }
             None => Trouble {
