@@ -212,6 +212,27 @@ impl Directory {
         }
     }
 
+    /// The names of what is in it, in no order. A name that is no UTF-8 is none of ours and left out.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn names(&self) -> Result<Vec<String>, ShareError> {
+        let listed = rustix::fs::Dir::read_from(&self.fd).map_err(failed("listing", &self.path))?;
+        let mut names = Vec::new();
+        for entry in listed {
+            let entry = entry.map_err(failed("listing", &self.path))?;
+            names.extend(
+                entry
+                    .file_name()
+                    .to_str()
+                    .ok()
+                    .filter(|name| !matches!(*name, "." | ".."))
+                    .map(str::to_owned),
+            );
+        }
+        Ok(names)
+    }
+
     /// Opens a file with the walk's rules.
     ///
     /// # Errors

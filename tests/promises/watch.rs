@@ -1,7 +1,8 @@
 //! What the agent looks at beside the share's state, and tells.
 
-use lab::{Error, Lab, expect, faults, guest::Guest, wait};
-use serde_json::Value;
+use crate::services::{remove, source};
+use lab::{Error, Lab, app, expect, faults, guest::Guest, host, wait};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -25,7 +26,9 @@ fn names(lab: &Lab, guest: &Guest, expected: &[(&str, &str)]) -> Result<Value, E
     wait::until(&lab.progress, &format!("/status names {expected:?}"), Duration::from_secs(45), || {
         let seen = status(guest);
         let elsewhere = seen["containers_elsewhere"].as_array().cloned().unwrap_or_default();
-        let pair = |one: &Value| [one["path"].as_str(), one["why"].as_str()].map(|text| text.unwrap_or_default().to_owned());
+        let pair = |one: &Value| {
+            [one["path"].as_str(), one["why"].as_str()].map(|text| text.unwrap_or_default().to_owned())
+        };
         let mut found: Vec<[String; 2]> = elsewhere.iter().map(pair).collect();
         found.sort();
         let mut wanted: Vec<[String; 2]> =
@@ -62,7 +65,9 @@ pub(crate) fn containers_that_write_elsewhere_are_named(lab: &Lab) -> Result<Str
     let says = problems.contains("on this instance's own disk") && problems.contains("start it anew");
     expect(says, "/status says what is wrong and what to do", problems.clone())?;
     let page = guest.get(12049, "/metrics", "text/plain").body;
-    for line in ["volumes_agent_containers_elsewhere{why=\"own-disk\"} 1", "volumes_agent_nfs_lease_seconds 10.0"] {
+    for line in
+        ["volumes_agent_containers_elsewhere{why=\"own-disk\"} 1", "volumes_agent_nfs_lease_seconds 10.0"]
+    {
         expect(page.lines().any(|seen| seen.starts_with(line)), line, page.clone())?;
     }
     let running = guest.run("docker ps --format '{{.Names}}'")?;
@@ -74,5 +79,63 @@ pub(crate) fn containers_that_write_elsewhere_are_named(lab: &Lab) -> Result<Str
         "docker rm --force removed kept astray over; rmdir /volumes/kept; mkdir /run/below; mount --bind / /run/below; \
          chattr -i /run/below/volumes/astray /run/below/volumes; rmdir /run/below/volumes/astray; chattr +i /run/below/volumes; umount /run/below",
     )?;
+    Ok(problems)
+}
+
+/// What the leader tells of the volumes, once this many are missing.
+fn missing(lab: &Lab, count: usize) -> Result<Value, Error> {
+    // Whoever leads next looks at once.
+    let leads = lab.instances().iter().position(|guest| status(guest)["patching"]["role"] == "leader");
+    lab.instance(leads.unwrap_or_default()).run("systemctl restart volumes-agent")?;
+    wait::until(
+        &lab.progress,
+        &format!("/status tells {count} missing volumes"),
+        Duration::from_secs(60),
+        || {
+            let all: Vec<Value> = lab.instances().iter().map(status).collect();
+            let leader = all.into_iter().find(|one| one["patching"]["role"] == "leader").unwrap_or_default();
+            let missing = leader["volumes"]["missing"].as_array().map(Vec::len);
+            if missing == Some(count) { Ok(leader) } else { Err(leader["volumes"].to_string()) }
+        },
+    )
+}
+
+/// One directory is moved away and another one replaced, on the server; both are told by the leader, and when they are back it is over.
+pub(crate) fn a_volume_that_vanished_is_told(lab: &Lab) -> Result<String, Error> {
+    const NAME: &str = "vanishing";
+    let theirs = source(lab, NAME, |document| {
+        document["containerDefinitions"][0]["dockerLabels"]["convox.volumes"] =
+            json!("[\"/gone\", \"/replaced\"]");
+    })?;
+    app::create(lab, NAME, &theirs, 0)?;
+    app::patched(lab, NAME)?;
+    let folder = lab.share.path(&format!("production-{NAME}/web"));
+    let renamed = |from: &str, to: &str| {
+        let (from, to) = (folder.join(from), folder.join(to));
+        std::fs::rename(&from, &to).map_err(host::failed("rename", &from))
+    };
+    renamed("gone", "gone.away")?;
+    renamed("replaced", "replaced.away")?;
+    host::directory(&folder.join("replaced"))?;
+    let seen = missing(lab, 2)?;
+    let problems = seen["problems"].to_string();
+    for part in [
+        format!("the directory of volume /volumes/production-{NAME}/web/gone, made at "),
+        "is gone".to_owned(),
+        format!("the directory of volume /volumes/production-{NAME}/web/replaced, made at "),
+        "was replaced by another directory".to_owned(),
+    ] {
+        expect(problems.contains(&part), &*part, problems.clone())?;
+    }
+    let pages: String =
+        lab.instances().iter().map(|guest| guest.get(12049, "/metrics", "text/plain").body).collect();
+    for line in ["volumes_agent_volumes_missing 1.0", "volumes_agent_volumes_replaced 1.0"] {
+        expect(pages.lines().any(|seen| seen == line), line, pages.clone())?;
+    }
+    renamed("gone.away", "gone")?;
+    renamed("replaced", "replaced.new")?;
+    renamed("replaced.away", "replaced")?;
+    missing(lab, 0)?;
+    remove(lab, NAME)?;
     Ok(problems)
 }

@@ -136,6 +136,7 @@ impl Agent {
             problems,
             patching,
             nfs: self.looks.statistics.clone(),
+            volumes: self.looks.volumes_report(),
             containers_elsewhere: self.looks.elsewhere.clone(),
             counters: self.counters.clone(),
             started: timestamp(self.started),
