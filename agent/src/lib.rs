@@ -25,7 +25,7 @@
 //! | [`mountinfo`], [`mountstats`], [`mount`], [`read_ahead`], [`guard`] | the kernel: what is mounted and what it counts, mount(2), the immutable flag |
 //! | [`namespaces`] | the mount tables of containers |
 //! | [`share_worker`] | child processes, for all calls on the share |
-//! | [`share`], [`identity`], [`directories`], [`leader`], [`histories`] | the share, from inside such a child |
+//! | [`share`], [`identity`], [`directories`], [`missing_volumes`], [`leader`], [`histories`] | the share, from inside such a child |
 //! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
 //! | [`target_search`], [`dns`], [`port`] | where the share can be mounted from, with AWS and without |
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
@@ -69,6 +69,7 @@ pub mod leader;
 pub mod loopback;
 pub mod memory;
 pub mod metrics;
+pub mod missing_volumes;
 pub mod mount;
 pub mod mount_state;
 pub mod mountinfo;

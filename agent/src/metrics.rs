@@ -6,7 +6,7 @@ use crate::{
     containers::Why,
     guard::Guard,
     mount_state::MountState,
-    report::{Gate, Outcome, Report, Role},
+    report::{Gate, Outcome, Report, Role, VolumesReport},
 };
 use prometheus_client::{
     collector::Collector,
@@ -155,6 +155,15 @@ impl Collector for Page {
         if let Some(statistics) = &self.0.nfs {
             let is_efs = health.mount.as_ref().is_some_and(|mount| mount.file_system.starts_with("fs-"));
             nfs::encode(to, statistics, is_efs)?;
+        }
+        if let Some(VolumesReport { records, missing }) = &self.0.volumes {
+            let count =
+                |replaced: bool| missing.iter().filter(|one| one.found.is_replaced() == replaced).count();
+            let count = |replaced| f64::from(u32::try_from(count(replaced)).unwrap_or(u32::MAX));
+            let records = f64::from(u32::try_from(*records).unwrap_or(u32::MAX));
+            gauge(to, "volumes", "Volumes that have a record on the share", records)?;
+            gauge(to, "volumes_missing", "Volumes whose directory is gone", count(false))?;
+            gauge(to, "volumes_replaced", "Volumes in whose place something else lies", count(true))?;
         }
         let elsewhere = Why::ALL.into_iter().map(|why| {
             let count = self.0.containers_elsewhere.iter().filter(|one| one.why == why).count();

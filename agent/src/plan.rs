@@ -43,6 +43,8 @@ pub enum Action {
     ReadStatistics,
     /// Look at the mount tables of containers.
     LookAtContainers,
+    /// Compare volumes' directories with their records.
+    CheckVolumes,
 }
 
 impl Action {
@@ -64,6 +66,7 @@ impl Action {
             Self::Patch => "patch",
             Self::ReadStatistics => "read_statistics",
             Self::LookAtContainers => "look_at_containers",
+            Self::CheckVolumes => "check_volumes",
         }
     }
 }
@@ -127,6 +130,9 @@ fn looks(observed: &Observed) -> Vec<Action> {
         actions.push(Action::ReadStatistics);
     }
     actions.push(Action::LookAtContainers);
+    if observed.leads && observed.state.is_ready() {
+        actions.push(Action::CheckVolumes);
+    }
     actions
 }
 
@@ -260,6 +266,15 @@ mod tests {
         };
         assert_eq!(planned_by(&config, &ready), [Action::Probe]);
         assert!(plan(&config, "F", &ready).contains(&Action::SetGuard), "guarded underneath");
+    }
+
+    #[test]
+    fn the_leader_alone_looks_at_all_volumes_and_only_while_the_share_is_ready() {
+        let ready = Observed { state: MountState::Ready, ..mounted() };
+        assert!(!looks(&ready).contains(&Action::CheckVolumes));
+        assert!(looks(&Observed { leads: true, ..ready.clone() }).contains(&Action::CheckVolumes));
+        let stalled = Observed { leads: true, state: MountState::Stalled, ..ready };
+        assert_eq!(looks(&stalled), [Action::ReadStatistics, Action::LookAtContainers]);
     }
 
     #[test]

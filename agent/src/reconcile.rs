@@ -72,6 +72,8 @@ fn pace(action: Action) -> Pace {
         Action::Patch => seconds(15, 120, 10),
         Action::ReadStatistics => seconds(10, 60, 10),
         Action::LookAtContainers => seconds(10, 60, 30),
+        // Postponed by what the look took.
+        Action::CheckVolumes => seconds(60, 60, 60),
     }
 }
 
@@ -415,6 +417,7 @@ impl Agent {
                 let Some(mounted) = &observed.mounted else { return };
                 self.jobs.read_statistics(mounted.id, mounted.device.clone())
             }
+            Action::CheckVolumes => self.jobs.check_volumes(self.looks.volumes.after.clone()),
             Action::LookAtContainers => self.jobs.look_at_containers(
                 observed.mounted.as_ref().map(|mounted| (mounted.id, mounted.device.clone())),
                 observed.present(config),

@@ -1,6 +1,9 @@
 //! What operators see: one report a pass, read by the endpoint, the metrics and systemd. Also the text page of `/status`.
 
-use crate::{containers::Elsewhere, guard::Guard, mount_state::MountState, mountstats::Statistics};
+use crate::{
+    containers::Elsewhere, guard::Guard, missing_volumes::MissingVolume, mount_state::MountState,
+    mountstats::Statistics,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write, time::SystemTime};
 
@@ -203,6 +206,15 @@ pub struct Transition {
     pub code: Option<String>,
 }
 
+/// The volumes' directories against their records.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VolumesReport {
+    /// Records on the share.
+    pub records: u64,
+    /// Volumes that are not what their record says.
+    pub missing: Vec<MissingVolume>,
+}
+
 /// Everything, in one value: the body of `GET /status` as JSON.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Report {
@@ -235,6 +247,9 @@ pub struct Report {
     /// What the kernel counts of the present mount.
     #[serde(default)]
     pub nfs: Option<Statistics>,
+    /// The volumes' directories, as the leader found them.
+    #[serde(default)]
+    pub volumes: Option<VolumesReport>,
     /// Containers that write elsewhere than to the share.
     #[serde(default)]
     pub containers_elsewhere: Vec<Elsewhere>,

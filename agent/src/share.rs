@@ -212,20 +212,24 @@ impl Directory {
         }
     }
 
-    /// The names in it, sorted.
+    /// The names of what is in it, in no order. A name that is no UTF-8 is none of ours and left out.
     ///
     /// # Errors
     /// The call's.
     pub fn names(&self) -> Result<Vec<String>, ShareError> {
-        let listing = |errno| failed("listing", &self.path)(errno);
+        let listed = rustix::fs::Dir::read_from(&self.fd).map_err(failed("listing", &self.path))?;
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.fd).map_err(listing)? {
-            let name = entry.map_err(listing)?.file_name().to_string_lossy().into_owned();
-            if name != "." && name != ".." {
-                names.push(name);
-            }
+        for entry in listed {
+            let entry = entry.map_err(failed("listing", &self.path))?;
+            names.extend(
+                entry
+                    .file_name()
+                    .to_str()
+                    .ok()
+                    .filter(|name| !matches!(*name, "." | ".."))
+                    .map(str::to_owned),
+            );
         }
-        names.sort();
         Ok(names)
     }
 

@@ -11,6 +11,7 @@ use crate::{
     history::Histories,
     identity,
     leader::{self, LeaderLock, LockAnswer, LockRequest},
+    missing_volumes::{self, CheckRequest},
     mount::{self, MountRequest, VOLUMES_ROOT},
     namespaces::{self, Bind},
     trouble::Trouble,
@@ -71,6 +72,8 @@ pub enum Request {
     ScanContainers,
     /// Whether the directories of these binds were removed. Answer: a `bool` for each.
     AreDeleted(Vec<Bind>),
+    /// Compare volumes' directories with their records. Answer: [`missing_volumes::Checked`].
+    CheckVolumes(CheckRequest),
     /// Whether an operator paused patching by the file `pause`. Answer: `bool`.
     Paused,
     /// Read what is remembered of a cluster's services. Answer: [`Histories`].
@@ -245,6 +248,7 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
         },
         Request::ScanContainers => json(told(namespaces::scan())?),
         Request::AreDeleted(binds) => json(namespaces::are_deleted(&binds)),
+        Request::CheckVolumes(request) => json(told(missing_volumes::check(&request))?),
         Request::Paused => json(told(leader::paused())?),
         Request::ReadHistories { name } => json(told(histories::read(&name))?),
         Request::WriteHistories { name, histories } => json(told(histories::write(&name, histories))?),

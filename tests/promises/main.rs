@@ -53,6 +53,7 @@ const PROMISES: &[Promise] = &[
     ("a_held_source_is_patched_at_once", services::a_held_source_is_patched_at_once),
     ("every_refusal_is_told", services::every_refusal_is_told),
     ("who_puts_the_unpatched_revision_back_is_yielded_to", services::who_puts_it_back_is_yielded_to),
+    ("a_volume_that_vanished_is_told", watch::a_volume_that_vanished_is_told),
     ("pause_stops_patching_at_once", services::pause_stops_patching),
     ("apply_takes_the_whole_way", apply::apply_takes_the_whole_way),
     ("a_dry_run_changes_nothing", services::a_dry_run_changes_nothing),

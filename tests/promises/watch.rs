@@ -1,7 +1,8 @@
 //! What the agent looks at beside the share's state, and tells.
 
-use lab::{Error, Lab, expect, faults, guest::Guest, wait};
-use serde_json::Value;
+use crate::services::{remove, source};
+use lab::{Error, Lab, app, expect, faults, guest::Guest, host, wait};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -85,5 +86,63 @@ pub(crate) fn containers_that_write_elsewhere_are_named(lab: &Lab) -> Result<Str
     guest.run(
         "docker rm --force removed kept astray over; rmdir /volumes/kept; rm -r /var/lib/volumes-agent/found",
     )?;
+    Ok(problems)
+}
+
+/// What the leader tells of the volumes, once this many are missing.
+fn missing(lab: &Lab, count: usize) -> Result<Value, Error> {
+    // Whoever leads next looks at once.
+    let leads = lab.instances().iter().position(|guest| status(guest)["patching"]["role"] == "leader");
+    lab.instance(leads.unwrap_or_default()).run("systemctl restart volumes-agent")?;
+    wait::until(
+        &lab.progress,
+        &format!("/status tells {count} missing volumes"),
+        Duration::from_secs(60),
+        || {
+            let all: Vec<Value> = lab.instances().iter().map(status).collect();
+            let leader = all.into_iter().find(|one| one["patching"]["role"] == "leader").unwrap_or_default();
+            let missing = leader["volumes"]["missing"].as_array().map(Vec::len);
+            if missing == Some(count) { Ok(leader) } else { Err(leader["volumes"].to_string()) }
+        },
+    )
+}
+
+/// One directory is moved away and another one replaced, on the server; both are told by the leader, and when they are back it is over.
+pub(crate) fn a_volume_that_vanished_is_told(lab: &Lab) -> Result<String, Error> {
+    const NAME: &str = "vanishing";
+    let theirs = source(lab, NAME, |document| {
+        document["containerDefinitions"][0]["dockerLabels"]["convox.volumes"] =
+            json!("[\"/gone\", \"/replaced\"]");
+    })?;
+    app::create(lab, NAME, &theirs, 0)?;
+    app::patched(lab, NAME)?;
+    let folder = lab.share.path(&format!("production-{NAME}/web"));
+    let renamed = |from: &str, to: &str| {
+        let (from, to) = (folder.join(from), folder.join(to));
+        std::fs::rename(&from, &to).map_err(host::failed("rename", &from))
+    };
+    renamed("gone", "gone.away")?;
+    renamed("replaced", "replaced.away")?;
+    host::directory(&folder.join("replaced"))?;
+    let seen = missing(lab, 2)?;
+    let problems = seen["problems"].to_string();
+    for part in [
+        format!("the directory of volume /volumes/production-{NAME}/web/gone, made at "),
+        "is gone".to_owned(),
+        format!("the directory of volume /volumes/production-{NAME}/web/replaced, made at "),
+        "was replaced by another directory".to_owned(),
+    ] {
+        expect(problems.contains(&part), &*part, problems.clone())?;
+    }
+    let pages: String =
+        lab.instances().iter().map(|guest| guest.get(12049, "/metrics", "text/plain").body).collect();
+    for line in ["volumes_agent_volumes_missing 1.0", "volumes_agent_volumes_replaced 1.0"] {
+        expect(pages.lines().any(|seen| seen == line), line, pages.clone())?;
+    }
+    renamed("gone.away", "gone")?;
+    renamed("replaced", "replaced.new")?;
+    renamed("replaced.away", "replaced")?;
+    missing(lab, 0)?;
+    remove(lab, NAME)?;
     Ok(problems)
 }

@@ -90,7 +90,8 @@ fn changes(action: Action, observed: &Observed) -> Option<String> {
         | Action::StepDown
         | Action::Patch
         | Action::ReadStatistics
-        | Action::LookAtContainers => None,
+        | Action::LookAtContainers
+        | Action::CheckVolumes => None,
     }
 }
 

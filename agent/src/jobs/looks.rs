@@ -4,13 +4,18 @@ use super::{Done, Jobs};
 use crate::{
     containers::{Bound, Elsewhere, Namespace, Present, Scan},
     ecs_agent::{self, Task},
+    missing_volumes::{CheckRequest, Checked},
     mount::VOLUMES_ROOT,
     mountstats::Statistics,
     namespaces::Bind,
-    share_worker::{Request, Worker, WorkerError},
+    share_worker::{self, Request, Worker, WorkerError},
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// A look at the volumes' directories stops by itself after this; the next one goes on from there.
+const CHECK_BUDGET: Duration = Duration::from_secs(5);
+/// More than the budget and the second look at what seems wrong.
+const CHECK_DEADLINE: Duration = Duration::from_secs(30);
 /// A walk over /proc takes milliseconds, and a directory on the share a round trip.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -21,6 +26,8 @@ pub enum Looked {
     Statistics(u32, Result<Option<Statistics>, String>),
     /// Of `LookAtContainers`, for the mount of this id, if any.
     Containers(Option<u32>, Result<ContainersSeen, WorkerError>),
+    /// Of `CheckVolumes`: how long it took.
+    Volumes(Duration, Result<Checked, WorkerError>),
 }
 
 /// What containers see.
@@ -106,6 +113,17 @@ impl Jobs {
             let device = mounted.as_ref().map(|(_, device)| device.as_str());
             let seen = look_at_containers(device, &present, answers).await;
             Done::Looked(Looked::Containers(mounted.map(|(id, _)| id), seen))
+        })
+    }
+
+    /// Compares volumes' directories with their records, from where the last look stopped.
+    pub fn check_volumes(&self, after: Option<String>) -> tokio::task::AbortHandle {
+        let budget_ms = CHECK_BUDGET.as_millis().try_into().unwrap_or(u64::MAX);
+        let request = Request::CheckVolumes(CheckRequest { after, budget_ms });
+        self.spawn(async move {
+            let begun = Instant::now();
+            let checked = share_worker::ask(&request, CHECK_DEADLINE).await;
+            Done::Looked(Looked::Volumes(begun.elapsed(), checked))
         })
     }
 

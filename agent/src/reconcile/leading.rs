@@ -67,6 +67,7 @@ impl Agent {
     pub(super) fn step_down(&mut self, why: &str) {
         warn!(why, "stepping down as leader");
         self.schedule.cancel(Action::Patch.name());
+        self.forget_volumes();
         self.lock = None;
         self.observed.leads = false;
         self.patching = Patching { role: Role::Waiting, reason: Some(why.to_owned()), ..Patching::default() };

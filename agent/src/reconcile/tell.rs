@@ -228,6 +228,7 @@ impl Agent {
             transitions: self.transitions.iter().cloned().collect(),
             patching,
             nfs: self.looks.statistics.clone(),
+            volumes: self.looks.volumes_report(),
             containers_elsewhere: self.looks.elsewhere.clone(),
             counters: self.counters.clone(),
             started: timestamp(self.started),
