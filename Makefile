@@ -18,8 +18,9 @@ demo-down: build
 	target/release/lab down
 
 # Everything: format, lints, unit, property and snapshot tests, and the promises on a booted cluster.
-test: check build
-	$(CARGO) test --release --locked --workspace
+test: build
+	$(CARGO) fmt --all --check
+	CARGO=$(CARGO) tests/everything
 
 # The compose reader against Docker Compose's own answers; without the corpus it fails.
 test-corpus: build

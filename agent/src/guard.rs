@@ -10,7 +10,10 @@ use rustix::{
     mount::OpenTreeFlags,
 };
 use serde::{Deserialize, Serialize};
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    ffi::CString,
+    os::fd::{AsFd, OwnedFd},
+};
 
 /// The volumes root's name below `/`.
 const NAME: &str = "volumes";
@@ -80,6 +83,18 @@ pub fn set() -> Result<Guarded, GuardError> {
     Ok(Guarded { guard, found_inside })
 }
 
+/// Names of what lies in the bare mount point; changes nothing.
+///
+/// # Errors
+/// [`GuardError`]
+pub fn found_inside() -> Result<Vec<String>, GuardError> {
+    let root = bare_root()?;
+    match open_directory(&root, NAME)? {
+        Some(mount_point) => Ok(for_people(&names_in(&mount_point, "")?)),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// Whether the flag is set; changes nothing.
 ///
 /// # Errors
@@ -133,31 +148,40 @@ fn flag(file: &OwnedFd, name: &str) -> Result<Guard, GuardError> {
 /// The flag of a directory doesn't reach into what is in it: a container could be bound there, so all of it is flagged. Gives the
 /// names in this directory.
 fn flag_inside(directory: &OwnedFd, path: &str) -> Result<Vec<String>, GuardError> {
-    let mut names = Vec::new();
-    let entries =
-        rustix::fs::Dir::read_from(directory).map_err(failed(&format!("listing /volumes/{path}")))?;
-    for entry in entries {
-        let entry = entry.map_err(failed(&format!("listing /volumes/{path}")))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name == "." || name == ".." {
-            continue;
-        }
-        let inner = format!("{path}{name}");
-        let stat = rustix::fs::statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+    let names = names_in(directory, path)?;
+    for name in &names {
+        let inner = format!("{path}{}", name.to_string_lossy());
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(failed(&format!("stat of /volumes/{inner}")))?;
         let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
         // Only these have flags, and opening a device or a pipe may do something.
         if kind.is_dir() || kind.is_file() {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(directory, entry.file_name(), flags, Mode::empty())
+            let file = rustix::fs::openat(directory, name, flags, Mode::empty())
                 .map_err(failed(&format!("opening /volumes/{inner}")))?;
             if kind.is_dir() {
                 flag_inside(&file, &format!("{inner}/"))?;
             }
             flag(&file, &format!("/volumes/{inner}"))?;
         }
-        names.push(name);
+    }
+    Ok(for_people(&names))
+}
+
+/// Sorted.
+fn names_in(directory: &OwnedFd, path: &str) -> Result<Vec<CString>, GuardError> {
+    let what = format!("listing /volumes/{path}");
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory).map_err(failed(&what))? {
+        let name = entry.map_err(failed(&what))?.file_name().to_owned();
+        if name.as_c_str() != c"." && name.as_c_str() != c".." {
+            names.push(name);
+        }
     }
     names.sort();
     Ok(names)
+}
+
+fn for_people(names: &[CString]) -> Vec<String> {
+    names.iter().map(|name| name.to_string_lossy().into_owned()).collect()
 }

@@ -216,10 +216,12 @@ pub fn mount_share(request: &MountRequest) -> Result<Mounted, MountError> {
     let look = || mountinfo::look(VOLUMES_ROOT).map_err(MountError::Mountinfo);
     ensure_nfs_client()?;
     set_client_identifier(&request.client_identifier)?;
-    let lies_there = guard::set().map_err(MountError::Guard)?.found_inside;
+    // Looked at without setting flags: somebody who is moving it away must not be hindered.
+    let lies_there = guard::found_inside().map_err(MountError::Guard)?;
     if !lies_there.is_empty() {
         return Err(MountError::NotEmpty(lies_there));
     }
+    guard::set().map_err(MountError::Guard)?;
     let mount_point = mount_point()?;
     // Looked at last: what came in between is never mounted over.
     if let Some(taken) = look()? {

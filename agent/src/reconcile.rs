@@ -292,6 +292,12 @@ impl Agent {
         }
         let trouble = self.reason(seen);
         let (code, reason) = (trouble.code.clone(), trouble.sentence());
+        // Attempt after attempt is one story: what came of the last is in the reason.
+        let is_another_attempt = self.attempt > 1
+            && [from, to].iter().all(|state| matches!(state, MountState::Absent | MountState::Mounting));
+        if is_another_attempt {
+            return;
+        }
         if to.is_alarm() {
             error!(%from, %to, %reason, code, "mount state changed");
         } else {

@@ -21,6 +21,8 @@ use crate::{
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{error, info, warn};
 
+/// Between two looks at the guard while there is content under the mount point.
+const CONTENT_PACE: Duration = Duration::from_secs(600);
 /// Between two questions to EFS while all is well: mount targets change by hand, seldom, and hundreds of agents ask.
 const TARGET_PACE: Duration = Duration::from_secs(30 * 60);
 /// The same while the mount target is a stand-in for EFS's word, or nothing is mounted.
@@ -50,6 +52,7 @@ impl Agent {
             Done::Target(share, result) => self.searched(&share, result),
             Done::Mounted(result) => {
                 if let Some(mounted) = self.ended(Action::Mount, result) {
+                    self.schedule.hurry(Action::SetGuard.name());
                     for warning in mounted.warnings {
                         warn!(%warning, "mounted, but not as well as it could be");
                     }
@@ -126,6 +129,8 @@ impl Agent {
             self.problems.remove(PROBLEM);
             return;
         }
+        // Flagged once; whoever moves it away takes the flags off first, and must have time to.
+        self.schedule.postpone(Action::SetGuard.name(), jittered(CONTENT_PACE), Instant::now());
         // What a mount over it would hide: the same words, whether the mount is refused for it or was there before the agent.
         let trouble = Trouble::from(MountError::NotEmpty(guarded.found_inside));
         if self.problems.get(PROBLEM) != Some(&trouble) {
