@@ -15,6 +15,7 @@
 //! | [`config`] | what the configuration means |
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
 //! | [`containers`] | who writes elsewhere than to the share |
+//! | [`draining`] | when ECS is told to move tasks away |
 //! | [`problem`], [`sources`], [`codes`], [`silence`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
 //!
 //! The edges touch one outside thing each.
@@ -46,6 +47,7 @@ pub mod declaration;
 pub mod deploy;
 pub mod diagnostics;
 pub mod directories;
+pub mod draining;
 pub mod ecs;
 pub mod ecs_agent;
 pub mod efs;

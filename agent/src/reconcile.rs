@@ -3,6 +3,7 @@
 //! Facts come from the mountinfo thread, from jobs that ended, and from the clock. Each pass judges the share's state, plans the
 //! actions, starts those that are due as jobs, and publishes one report. Nothing in a pass waits: not for the share, not for AWS.
 
+mod draining;
 mod looks;
 mod tell;
 
@@ -60,6 +61,7 @@ fn pace(action: Action) -> Pace {
         Action::Identify => seconds(1, 10, 5),
         Action::Probe => seconds(1, 5, 5),
         Action::SetGate { .. } => seconds(1, 30, 0),
+        Action::SetDraining { .. } => seconds(5, 300, 60),
         Action::Lead => seconds(5, 60, 10),
         Action::StepDown => seconds(0, 0, 0),
         Action::Patch => seconds(15, 120, 10),
@@ -91,6 +93,7 @@ pub struct Agent {
     counters: Counters,
     problems: BTreeMap<&'static str, String>,
     looks: looks::Looks,
+    draining: draining::Draining,
     schedule: Schedule,
     sdk: Sdk,
     jobs: Jobs,
@@ -130,6 +133,7 @@ impl Agent {
             counters: Counters::default(),
             problems: BTreeMap::new(),
             looks: looks::Looks::default(),
+            draining: draining::Draining::default(),
             schedule: Schedule::default(),
             sdk: Sdk::default(),
             jobs,
@@ -245,6 +249,7 @@ impl Agent {
         self.observed.mounted = mounted;
         self.observed.mounted_for = self.mounted_since.elapsed();
         self.observed.silent_for = self.last_answer.map(|(at, _, _)| at.elapsed());
+        self.observe_draining();
         self.observed.mount_in_flight = self.schedule.is_in_flight(Action::Mount.name());
     }
 
@@ -361,6 +366,10 @@ impl Agent {
                 let Some(mounted) = &observed.mounted else { return };
                 self.jobs.read_statistics(mounted.id, mounted.device.clone())
             }
+            Action::SetDraining { draining } => {
+                let Some(request) = self.drain_request() else { return };
+                self.jobs.set_draining(self.sdk.clone(), region, request, draining)
+            }
             Action::CheckVolumes => self.jobs.check_volumes(self.looks.volumes.after.clone()),
             Action::LookAtContainers => self.jobs.look_at_containers(
                 observed.mounted.as_ref().map(|mounted| (mounted.id, mounted.device.clone())),
@@ -456,6 +465,7 @@ impl Agent {
             }
             Done::Lead(result) => self.led(*result),
             Done::Round(result) => self.patched(*result),
+            Done::Draining(draining, result) => self.drained(draining, result),
             Done::Looked(looked) => self.looked(looked),
         }
     }

@@ -81,6 +81,10 @@ const PROMISES: &[Promise] = &[
     ("a_wrong_configuration_is_told_and_mended_without_a_restart", configuration::a_wrong_configuration),
     ("a_foreign_mount_is_never_touched", foreign_mount::a_foreign_mount_is_never_touched),
     ("containers_that_write_elsewhere_are_named", watch::containers_that_write_elsewhere_are_named),
+    (
+        "an_instance_without_its_share_is_drained_and_given_back",
+        watch::an_instance_without_its_share_is_drained,
+    ),
     ("files_outlive_a_reboot", story::files_outlive_a_reboot),
     ("a_stall_is_told_in_time", faults::a_stall_is_told),
     ("sigterm_ends_the_agent_within_a_second_whatever_the_share_does", restart::sigterm_during_a_stall),

@@ -3,6 +3,7 @@
 use super::Agent;
 use crate::{
     config::Config,
+    draining::Drained,
     mount::VOLUMES_ROOT,
     mount_state::{MountState, Seen},
     plan::Action,
@@ -87,6 +88,7 @@ impl Agent {
         let rack = observed.rack(&config, &file);
         let mut problems: Vec<String> = self.problems.values().cloned().collect();
         problems.extend(self.looks.problems());
+        problems.extend(self.draining_report().as_ref().map(Drained::problem));
         if instance.is_some()
             && let Err(missing) = &rack
         {
@@ -136,6 +138,7 @@ impl Agent {
             problems,
             patching,
             nfs: self.looks.statistics.clone(),
+            draining: self.draining_report(),
             volumes: self.looks.volumes_report(),
             containers_elsewhere: self.looks.elsewhere.clone(),
             counters: self.counters.clone(),
