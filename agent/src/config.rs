@@ -30,7 +30,7 @@ const DEFAULT_GATE_GOOD_PROBES: u32 = 3;
 const DEFAULT_STATE_DIR: &str = "/var/lib/volumes-agent";
 
 /// The keys, their values' forms, and what they are for: for `--help`, `check-config` and the documentation.
-pub const KEYS: [(&str, &str, &str); 15] = [
+pub const KEYS: [(&str, &str, &str); 16] = [
     ("file_system", "ID", "The EFS file system, by its id"),
     ("file_system_tag", "KEY=VALUE", "The EFS file system, by a tag [default: convox.rack=<rack>]"),
     ("nfs_server", "ADDRESS:/EXPORT", "Any NFSv4.1 server instead of EFS, as address:/export"),
@@ -64,6 +64,11 @@ pub const KEYS: [(&str, &str, &str); 15] = [
         "gate_good_probes",
         "COUNT",
         "Answered probes in a row before tasks may be placed on the instance [default: 3]",
+    ),
+    (
+        "drain_after",
+        "TIME|off",
+        "Set the instance to DRAINING in ECS when the share was not ready for so long: a time or off [default: off]",
     ),
     ("state_dir", "DIRECTORY", "What the agent remembers over a reboot [default: /var/lib/volumes-agent]"),
 ];
@@ -176,6 +181,8 @@ pub struct Config {
     pub stall_deadline: Duration,
     /// Answered probes in a row that open the gate.
     pub gate_good_probes: u32,
+    /// How long the share has to be away until the instance is drained; absent: it never is.
+    pub drain_after: Option<Duration>,
     /// Local directory for what is remembered over a reboot.
     pub state_dir: PathBuf,
     /// Each key that somebody set, its text, and where.
@@ -422,6 +429,7 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         probe_interval: DEFAULT_PROBE_INTERVAL,
         stall_deadline: DEFAULT_STALL_DEADLINE,
         gate_good_probes: DEFAULT_GATE_GOOD_PROBES,
+        drain_after: None,
         state_dir: PathBuf::from(DEFAULT_STATE_DIR),
         origins: BTreeMap::new(),
     };
@@ -462,6 +470,7 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         }
         _ => Err("a whole number from 1 to 1000".to_owned()),
     });
+    value("drain_after", &mut |text| drain_after(text).map(|time| config.drain_after = time));
     value("state_dir", &mut |text| {
         if !text.starts_with('/') {
             return Err("an absolute path".to_owned());
@@ -558,6 +567,16 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Shorter ones would move tasks for what a hard mount waits out.
+fn drain_after(text: &str) -> Result<Option<Duration>, String> {
+    let (least, most) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
+    match humantime::parse_duration(text) {
+        _ if text == "off" => Ok(None),
+        Ok(time) if (least..=most).contains(&time) => Ok(Some(time)),
+        _ => Err("`off`, or a time from 10s to 24h, as in 10m".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -636,6 +655,14 @@ mod tests {
         for (good, export) in [("10.0.0.1:/", "/"), ("[fd00::5]:/a/b", "/a/b")] {
             assert!(matches!(nfs_server(good), Ok(ShareChoice::NfsServer { export: e, .. }) if e == export));
         }
+    }
+
+    #[test]
+    fn draining_is_off_unless_a_time_is_given() {
+        assert_eq!(Config::default().drain_after, None);
+        assert_eq!(drain_after("off"), Ok(None));
+        assert_eq!(drain_after("10m"), Ok(Some(Duration::from_secs(600))));
+        assert!(drain_after("5s").is_err() && drain_after("").is_err() && drain_after("on").is_err());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The actions, done: each a task of its own with its own time limits, whose outcome comes back to the loop as a value.
 
+mod draining;
 mod looks;
 
+pub use draining::{DrainError, DrainOutcome, DrainRequest};
 pub use looks::{ContainersSeen, Looked};
 
 use crate::{
@@ -60,6 +62,8 @@ pub enum Done {
     Lead(Box<Result<(LockAnswer, Worker), WorkerError>>),
     /// Of `Patch`.
     Round(Box<RoundResult>),
+    /// Of `SetDraining`.
+    Draining(bool, Result<DrainOutcome, DrainError>),
     /// Of what is only looked at.
     Looked(Looked),
 }

@@ -16,6 +16,7 @@
 //! | [`target`], [`foreign`] | from which address the share is mounted, and why something else is not the share |
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
 //! | [`containers`] | who writes elsewhere than to the share |
+//! | [`draining`] | when ECS is told to move tasks away |
 //! | [`problem`], [`trouble`], [`sources`], [`codes`], [`silence`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
 //!
 //! The edges touch one outside thing each.
@@ -49,6 +50,7 @@ pub mod deploy;
 pub mod diagnostics;
 pub mod directories;
 pub mod dns;
+pub mod draining;
 pub mod ecs;
 pub mod ecs_agent;
 pub mod efs;

@@ -1,10 +1,12 @@
-//! What the agent remembers over a restart or a reboot, on the instance's own disk: what the instance is to ECS, where its share
-//! was last found, and what has happened since this boot.
+//! What the agent remembers over a restart or a reboot, on the instance's own disk: what the instance is to ECS, whether the agent
+//! drained it, where its share was last found, and what has happened since this boot.
 //!
 //! What is the instance's own is keyed by instance id, so that an image made from a running instance can't carry another's; what
 //! is this boot's carries the kernel's boot id, which no other boot of any machine has (random(4)).
 
-use crate::{config::ShareChoice, ecs_agent::Registration, imds::Instance, target::MountTarget};
+use crate::{
+    config::ShareChoice, draining::Drained, ecs_agent::Registration, imds::Instance, target::MountTarget,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fs, io,
@@ -12,6 +14,7 @@ use std::{
 };
 
 const REGISTRATION: &str = "registration.json";
+const DRAINING: &str = "draining.json";
 const TARGET: &str = "mount-target.json";
 const BOOT: &str = "boot.json";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -45,6 +48,31 @@ pub fn registration(state_dir: &Path, instance: &str) -> Option<Registration> {
 /// The disk is full, or the directory can't be written.
 pub fn save_registration(state_dir: &Path, instance: &str, registration: &Registration) -> io::Result<()> {
     write(state_dir.join(instance), REGISTRATION, registration)
+}
+
+/// Whether this agent drained the container instance, in this run or an earlier one.
+pub fn drained(state_dir: &Path, instance: &str, container_instance: &str) -> Option<Drained> {
+    let drained: Drained = read(&state_dir.join(instance).join(DRAINING))?;
+    (drained.container_instance == container_instance).then_some(drained)
+}
+
+/// Saves that it is about to be drained, whole or not at all.
+///
+/// # Errors
+/// As [`save_registration`].
+pub fn save_drained(state_dir: &Path, instance: &str, drained: &Drained) -> io::Result<()> {
+    write(state_dir.join(instance), DRAINING, drained)
+}
+
+/// It was set back.
+///
+/// # Errors
+/// The directory can't be written.
+pub fn forget_drained(state_dir: &Path, instance: &str) -> io::Result<()> {
+    match fs::remove_file(state_dir.join(instance).join(DRAINING)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The mount target that was last found for this choice of file system.

@@ -156,6 +156,8 @@ impl Collector for Page {
             let is_efs = health.mount.as_ref().is_some_and(|mount| mount.file_system.starts_with("fs-"));
             nfs::encode(to, statistics, is_efs)?;
         }
+        let help = "Whether this agent set the instance to DRAINING in ECS";
+        gauge(to, "draining", help, is(self.0.draining.is_some()))?;
         if let Some(VolumesReport { records, missing }) = &self.0.volumes {
             let count =
                 |replaced: bool| missing.iter().filter(|one| one.found.is_replaced() == replaced).count();

@@ -52,6 +52,10 @@ pub struct Observed {
     pub gate_opened: bool,
     /// Whether this agent holds the leader's lock.
     pub leads: bool,
+    /// How long the share has not been ready, counted from the agent's start at the earliest. `None`: it is.
+    pub not_ready_for: Option<Duration>,
+    /// Whether this agent set the instance to DRAINING.
+    pub is_drained: bool,
     /// Whether any mount namespace other than the agent's own holds the present mount's file system. Not known before the first
     /// look at it.
     pub held: Option<bool>,

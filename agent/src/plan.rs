@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Config, MountMode},
+    draining::{self, Wanted},
     foreign::Foreign,
     mount_state::{MountState, Seen},
     observed::Observed,
@@ -33,6 +34,11 @@ pub enum Action {
         /// `ready` or `not-ready`.
         open: bool,
     },
+    /// Have ECS move tasks away from here, or set back what this agent drained.
+    SetDraining {
+        /// To DRAINING, or back to ACTIVE.
+        draining: bool,
+    },
     /// Try for the leader's lock.
     Lead,
     /// Let the leader's lock go.
@@ -61,6 +67,7 @@ impl Action {
             Self::Identify => "identify",
             Self::Probe => "probe",
             Self::SetGate { .. } => "set_gate",
+            Self::SetDraining { .. } => "set_draining",
             Self::Lead => "lead",
             Self::StepDown => "step_down",
             Self::Patch => "patch",
@@ -111,6 +118,15 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
         && observed.gate_told != Some(open)
     {
         actions.push(Action::SetGate { open });
+    }
+    if observed.registration_is_fresh {
+        let gate_is_open = observed.gate_told == Some(true);
+        match draining::wanted(config.drain_after, observed.not_ready_for, observed.is_drained, gate_is_open)
+        {
+            Wanted::Nothing => {}
+            Wanted::Drain => actions.push(Action::SetDraining { draining: true }),
+            Wanted::Activate => actions.push(Action::SetDraining { draining: false }),
+        }
     }
     let may_lead = config.patch && observed.registration_is_fresh && observed.lock_name(config).is_some();
     match (observed.leads, ready && may_lead) {
@@ -275,6 +291,17 @@ mod tests {
         assert!(looks(&Observed { leads: true, ..ready.clone() }).contains(&Action::CheckVolumes));
         let stalled = Observed { leads: true, state: MountState::Stalled, ..ready };
         assert_eq!(looks(&stalled), [Action::ReadStatistics, Action::LookAtContainers]);
+    }
+
+    #[test]
+    fn only_a_registered_instance_is_drained() {
+        let config = Config { drain_after: Some(std::time::Duration::from_secs(60)), ..Config::default() };
+        let away = Observed { not_ready_for: Some(std::time::Duration::from_secs(61)), ..mounted() };
+        let drain = Action::SetDraining { draining: true };
+        assert!(!plan(&config, "F", &away).contains(&drain));
+        let registered = Observed { registration_is_fresh: true, ..away };
+        assert!(plan(&config, "F", &registered).contains(&drain));
+        assert!(!plan(&Config::default(), "F", &registered).contains(&drain), "off by default");
     }
 
     #[test]

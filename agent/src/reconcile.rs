@@ -3,6 +3,7 @@
 //! Facts come from the mountinfo thread, from jobs that ended, and from the clock. Each pass judges the share's state, plans the
 //! actions, starts those that are due as jobs, and publishes one report. Nothing in a pass waits: not for the share, not for AWS.
 
+mod draining;
 mod leading;
 mod learn;
 mod looks;
@@ -67,6 +68,7 @@ fn pace(action: Action) -> Pace {
         Action::Identify => seconds(1, 10, 5),
         Action::Probe => seconds(1, 5, 5),
         Action::SetGate { .. } => seconds(1, 30, 0),
+        Action::SetDraining { .. } => seconds(5, 300, 60),
         Action::Lead => seconds(5, 60, 10),
         Action::StepDown => seconds(0, 0, 0),
         Action::Patch => seconds(15, 120, 10),
@@ -101,6 +103,7 @@ pub struct Agent {
     looks: looks::Looks,
     /// Why this agent itself unmounts the share, while it does.
     let_go: Option<String>,
+    draining: draining::Draining,
     boot: Boot,
     schedule: Schedule,
     sdk: Sdk,
@@ -143,6 +146,7 @@ impl Agent {
             transitions: VecDeque::new(),
             looks: looks::Looks::default(),
             let_go: None,
+            draining: draining::Draining::default(),
             boot: Boot::default(),
             schedule: Schedule::default(),
             sdk: Sdk::default(),
@@ -259,6 +263,7 @@ impl Agent {
         self.observed.mounted = mounted;
         self.observed.mounted_for = self.mounted_since.elapsed();
         self.observed.silent_for = self.last_answer.map(|(at, _, _)| at.elapsed());
+        self.observe_draining();
         self.observed.mount_in_flight = self.schedule.is_in_flight(Action::Mount.name());
     }
 
@@ -422,6 +427,10 @@ impl Agent {
             Action::ReadStatistics => {
                 let Some(mounted) = &observed.mounted else { return };
                 self.jobs.read_statistics(mounted.id, mounted.device.clone())
+            }
+            Action::SetDraining { draining } => {
+                let Some(request) = self.drain_request() else { return };
+                self.jobs.set_draining(self.sdk.clone(), region, request, draining)
             }
             Action::CheckVolumes => self.jobs.check_volumes(self.looks.volumes.after.clone()),
             Action::LookAtContainers => self.jobs.look_at_containers(

@@ -1,8 +1,8 @@
 //! What operators see: one report a pass, read by the endpoint, the metrics and systemd. Also the text page of `/status`.
 
 use crate::{
-    containers::Elsewhere, guard::Guard, missing_volumes::MissingVolume, mount_state::MountState,
-    mountstats::Statistics,
+    containers::Elsewhere, draining::Drained, guard::Guard, missing_volumes::MissingVolume,
+    mount_state::MountState, mountstats::Statistics,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write, time::SystemTime};
@@ -247,6 +247,9 @@ pub struct Report {
     /// What the kernel counts of the present mount.
     #[serde(default)]
     pub nfs: Option<Statistics>,
+    /// Since when, and why, this agent has the instance DRAINING in ECS.
+    #[serde(default)]
+    pub draining: Option<Drained>,
     /// The volumes' directories, as the leader found them.
     #[serde(default)]
     pub volumes: Option<VolumesReport>,

@@ -88,6 +88,10 @@ const PROMISES: &[Promise] = &[
     ("the_share_is_found_while_efs_is_out_of_reach", control_plane::the_share_is_found_without_efs),
     ("containers_that_write_elsewhere_are_named", watch::containers_that_write_elsewhere_are_named),
     ("an_external_mount_is_watched_and_never_touched", external_mount::an_external_mount),
+    (
+        "an_instance_without_its_share_is_drained_and_given_back",
+        watch::an_instance_without_its_share_is_drained,
+    ),
     ("files_outlive_a_reboot", story::files_outlive_a_reboot),
     ("a_stall_is_told_in_time", faults::a_stall_is_told),
     ("sigterm_ends_the_agent_within_a_second_whatever_the_share_does", restart::sigterm_during_a_stall),

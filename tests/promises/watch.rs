@@ -1,7 +1,7 @@
 //! What the agent looks at beside the share's state, and tells.
 
 use crate::services::{remove, source};
-use lab::{Error, Lab, app, expect, faults, guest::Guest, host, wait};
+use lab::{Error, Lab, app, cluster::CLUSTER, expect, faults, guest::Guest, host, wait};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -145,4 +145,60 @@ pub(crate) fn a_volume_that_vanished_is_told(lab: &Lab) -> Result<String, Error>
     missing(lab, 0)?;
     remove(lab, NAME)?;
     Ok(problems)
+}
+
+/// Waits until ECS has this status for the instance.
+fn in_ecs(lab: &Lab, index: usize, status: &str) -> Result<(), Error> {
+    wait::until(&lab.progress, &format!("the instance is {status} in ECS"), Duration::from_secs(60), || {
+        let seen = lab.container_instance(index).map_err(|error| error.to_string())?;
+        if seen["status"] == status { Ok(()) } else { Err(seen["status"].to_string()) }
+    })
+}
+
+/// The agent drains, and gives back after a restart in between; what an operator drained it neither takes nor gives.
+pub(crate) fn an_instance_without_its_share_is_drained(lab: &Lab) -> Result<String, Error> {
+    let guest = lab.instance(1);
+    let arn = lab.container_instance(1)?["containerInstanceArn"].clone();
+    let set = |status: &str| {
+        let request = json!({ "cluster": CLUSTER, "containerInstances": [arn], "status": status });
+        lab.ecs("UpdateContainerInstancesState", &request).map(drop)
+    };
+    let calls = || -> Result<usize, Error> {
+        let calls = lab.ecs_calls(Some(1))?;
+        Ok(calls.iter().filter(|call| call["operation"] == "UpdateContainerInstancesState").count())
+    };
+    // Something else at the volumes root keeps the share away without a stall.
+    let away = "systemctl stop volumes-agent; umount --lazy --no-canonicalize --internal-only /volumes; \
+                mount -t tmpfs theirs /volumes; systemctl start volumes-agent";
+    guest.run(&format!("echo 'drain_after = \"10s\"' >> /etc/volumes-agent/config.toml; {away}"))?;
+    in_ecs(lab, 1, "DRAINING")?;
+    guest.run("systemctl restart volumes-agent")?;
+    let told = wait::until(&lab.progress, "/status says so after a restart too", SOON, || {
+        let seen = status(guest);
+        let is_told = seen["draining"]["since"].is_string();
+        if is_told { Ok(seen["problems"].to_string()) } else { Err(seen["draining"].to_string()) }
+    })?;
+    expect(told.contains("set the instance to DRAINING"), "a problem says so", told.clone())?;
+    guest.run("umount /volumes")?;
+    in_ecs(lab, 1, "ACTIVE")?;
+    let before = calls()?;
+    set("DRAINING")?;
+    guest.run(away)?;
+    wait::until(&lab.progress, "the agent sees that it is not its own", Duration::from_secs(45), || {
+        let command =
+            "journalctl -u volumes-agent -o cat --no-pager | grep -c 'not ACTIVE in ECS already' || true";
+        let lines = guest.run(command).map_err(|error| error.to_string())?;
+        if lines.trim() == "1" { Ok(()) } else { Err(lines) }
+    })?;
+    guest.run("umount /volumes; sed -i /drain_after/d /etc/volumes-agent/config.toml")?;
+    lab.gates(1, "ready", SOON)?;
+    in_ecs(lab, 1, "DRAINING")?;
+    let after = calls()?;
+    expect(
+        after == before,
+        "what an operator drained is neither taken nor given back",
+        format!("{after} calls"),
+    )?;
+    set("ACTIVE")?;
+    Ok(told)
 }

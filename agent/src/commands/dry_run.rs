@@ -80,6 +80,10 @@ fn changes(action: Action, observed: &Observed) -> Option<String> {
             let value = if open { "ready" } else { "not-ready" };
             Some(format!("would set the instance's attribute convox.volumes={value}"))
         }
+        Action::SetDraining { draining } => {
+            let value = if draining { "DRAINING" } else { "ACTIVE" };
+            Some(format!("would set the instance to {value} in ECS"))
+        }
         Action::Identify => Some("would compare the share's marker, or write the first one".to_owned()),
         Action::Lead => Some("would try for the leader's lock".to_owned()),
         Action::LearnInstance

@@ -99,6 +99,7 @@ impl Agent {
             }
             Done::Lead(result) => self.led(*result),
             Done::Round(result) => self.patched(*result),
+            Done::Draining(draining, result) => self.drained(draining, result),
             Done::Looked(looked) => self.looked(looked),
         }
     }
@@ -237,7 +238,7 @@ impl Agent {
     }
 
     /// Notes whether AWS answered at all.
-    fn heard<T>(&mut self, result: Result<T, AwsError>) -> Result<T, AwsError> {
+    pub(super) fn heard<T>(&mut self, result: Result<T, AwsError>) -> Result<T, AwsError> {
         let reachable = result.as_ref().err().is_none_or(AwsError::reached);
         if self.aws.reachable != Some(reachable) {
             self.aws = AwsReport { reachable: Some(reachable), since: Some(timestamp(SystemTime::now())) };

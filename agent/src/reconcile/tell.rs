@@ -3,6 +3,7 @@
 use super::Agent;
 use crate::{
     config::{Config, MountMode},
+    draining::Drained,
     mount::VOLUMES_ROOT,
     mount_state::{MountState, Seen},
     mountinfo::MountEntry,
@@ -182,6 +183,9 @@ impl Agent {
         let mut troubles: Vec<Trouble> = self.problems.values().cloned().collect();
         troubles.extend(self.concerns());
         troubles.extend(self.looks.problems());
+        troubles.extend(
+            self.draining_report().as_ref().map(|drained| Trouble::coded("draining", drained.problem())),
+        );
         if instance.is_some()
             && let Err(missing) = &rack
         {
@@ -228,6 +232,7 @@ impl Agent {
             transitions: self.transitions.iter().cloned().collect(),
             patching,
             nfs: self.looks.statistics.clone(),
+            draining: self.draining_report(),
             volumes: self.looks.volumes_report(),
             containers_elsewhere: self.looks.elsewhere.clone(),
             counters: self.counters.clone(),
