@@ -32,13 +32,14 @@
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
 //! | [`memory`] | the instance's own disk |
 //! | [`images`] | the Docker engine of this machine, for what it knows of images |
-//! | [`health`], [`systemd`] | operators |
+//! | [`health`], [`callers`], [`systemd`] | operators |
 //!
 //! The loop and the commands put them together: [`reconcile`] observes, plans, starts [`jobs`] when [`schedule`] says so, and
 //! reports; [`patch_round`] is the leader's job; [`commands`] has a file a subcommand of [`cli`].
 
 pub mod apply;
 pub mod aws;
+pub mod callers;
 pub mod cli;
 pub mod codes;
 pub mod commands;

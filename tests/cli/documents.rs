@@ -125,10 +125,8 @@ fn share_codes_in(text: &str) -> std::collections::BTreeSet<String> {
         .split("fn code(&self) -> &'static str {")
         .skip(1)
         .flat_map(|after| after.split("\n    }\n").next().unwrap_or_default().split('"').skip(1).step_by(2));
-    let is_code = |code: &&str| {
-        (code.contains('-') || *code == "draining")
-            && code.chars().all(|c| c.is_ascii_lowercase() || c == '-')
-    };
+    let is_code =
+        |code: &&str| code.contains('-') && code.chars().all(|c| c.is_ascii_lowercase() || c == '-');
     made.chain(answered).filter(is_code).map(str::to_owned).collect()
 }
 

@@ -3,7 +3,6 @@
 use super::Agent;
 use crate::{
     config::{Config, MountMode},
-    draining::Drained,
     mount::VOLUMES_ROOT,
     mount_state::{MountState, Seen},
     mountinfo::MountEntry,
@@ -184,7 +183,9 @@ impl Agent {
         troubles.extend(self.concerns());
         troubles.extend(self.looks.problems());
         troubles.extend(
-            self.draining_report().as_ref().map(|drained| Trouble::coded("draining", drained.problem())),
+            self.draining_report()
+                .as_ref()
+                .map(|drained| Trouble::coded("instance-drained", drained.problem())),
         );
         if instance.is_some()
             && let Err(missing) = &rack
