@@ -28,7 +28,7 @@
 //! | [`share`], [`identity`], [`directories`], [`missing_volumes`], [`leader`], [`histories`] | the share, from inside such a child |
 //! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
-//! | [`memory`] | the instance's own disk |
+//! | [`memory`], [`only_one`] | the instance's own disk |
 //! | [`images`] | the Docker engine of this machine, for what it knows of images |
 //! | [`health`], [`callers`], [`systemd`] | operators |
 //!
@@ -76,6 +76,7 @@ pub mod mountstats;
 pub mod names;
 pub mod namespaces;
 pub mod observed;
+pub mod only_one;
 pub mod pace;
 pub mod patch;
 pub mod patch_round;
