@@ -30,7 +30,7 @@
 //! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
 //! | [`target_search`], [`dns`], [`port`] | where the share can be mounted from, with AWS and without |
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
-//! | [`memory`] | the instance's own disk |
+//! | [`memory`], [`only_one`] | the instance's own disk |
 //! | [`images`] | the Docker engine of this machine, for what it knows of images |
 //! | [`health`], [`callers`], [`systemd`] | operators |
 //!
@@ -80,6 +80,7 @@ pub mod mountstats;
 pub mod names;
 pub mod namespaces;
 pub mod observed;
+pub mod only_one;
 pub mod pace;
 pub mod patch;
 pub mod patch_round;

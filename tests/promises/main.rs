@@ -80,6 +80,7 @@ const PROMISES: &[Promise] = &[
         "what_no_instance_was_ready_for_is_tried_again",
         placement::what_no_instance_was_ready_for_is_tried_again,
     ),
+    ("a_second_agent_refuses_to_start", watch::a_second_agent_refuses_to_start),
     ("a_restarted_agent_adopts_its_mount", adoption::a_restarted_agent_adopts_its_mount),
     ("a_wrong_configuration_is_told_and_mended_without_a_restart", configuration::a_wrong_configuration),
     ("a_foreign_mount_is_never_touched", foreign_mount::a_foreign_mount_is_never_touched),

@@ -202,3 +202,19 @@ pub(crate) fn an_instance_without_its_share_is_drained(lab: &Lab) -> Result<Stri
     set("ACTIVE")?;
     Ok(told)
 }
+
+/// The second one on a host says who is the first, and leaves it alone; the unit's restarts are never refused.
+pub(crate) fn a_second_agent_refuses_to_start(lab: &Lab) -> Result<String, Error> {
+    let guest = lab.instance(0);
+    let main = guest.run("systemctl show --property MainPID --value volumes-agent")?;
+    let said = guest.try_run("volumes-agent run --listen 127.0.0.1:12050", Duration::from_secs(15));
+    let expected = format!("another volumes-agent runs on this instance (process {}, started ", main.trim());
+    let refused = said.code == 1 && said.stderr.contains(&expected);
+    expect(refused, expected, format!("{} {}", said.code, said.stderr))?;
+    guest.run("systemctl kill --signal KILL volumes-agent; systemctl restart volumes-agent")?;
+    lab.reports(0, "ready", SOON)?;
+    let refusals = guest
+        .run("journalctl -u volumes-agent -o cat --no-pager | grep -c 'another volumes-agent' || true")?;
+    expect(refusals.trim() == "0", "no restart was refused", refusals)?;
+    Ok(said.stderr)
+}

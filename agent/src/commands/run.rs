@@ -2,21 +2,24 @@
 
 use crate::{
     commands::configuration::ConfigurationArgs,
-    diagnostics::{Exit, Failure},
+    config::{Config, Sources},
+    diagnostics::{Exit, Failure, in_one_line},
     health,
     mount::VOLUMES_ROOT,
     mountinfo,
+    only_one::{self, OnlyOne, OnlyOneError},
     reconcile::Agent,
+    report::timestamp,
     systemd,
 };
 use clap::Args;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// The daemon's work is waiting: two threads are enough, and the second keeps the endpoint answering beside the loop.
@@ -38,7 +41,7 @@ pub struct RunArgs {
 /// Runs until SIGTERM or SIGINT. The share stays mounted.
 ///
 /// # Errors
-/// The endpoint's address is taken; everything else is a state that the daemon reports while it runs.
+/// Another agent runs on this instance, or the endpoint's address is taken; everything else is a state that the daemon reports while it runs.
 pub fn run(args: RunArgs) -> Result<Exit, Failure> {
     if args.dry_run {
         return crate::commands::dry_run::run(&args.configuration);
@@ -68,11 +71,31 @@ fn start_log() {
     }
 }
 
+/// Before anything else: a second agent must neither mount nor tell ECS anything. With a wrong configuration the lock is where the
+/// default has it. A disk that can't be written keeps no agent from running.
+fn only_one(args: &RunArgs) -> Result<Option<OnlyOne>, Failure> {
+    let ConfigurationArgs { file, flags } = &args.configuration;
+    let config =
+        Sources::read(file, flags.clone()).and_then(|sources| Config::parse(&sources)).unwrap_or_default();
+    match only_one::take(&config.state_dir, &timestamp(SystemTime::now())) {
+        Ok(only_one) => Ok(Some(only_one)),
+        Err(taken @ OnlyOneError::Taken(..)) => Err(Failure::refused(taken.to_string()).help(
+            "see what it does by `volumes-agent status`, and end it by `systemctl stop volumes-agent`; or, if both are wanted for a test, \
+             give this one a `state_dir` of its own (flag --state-dir)",
+        )),
+        Err(error @ OnlyOneError::Unknown(..)) => {
+            warn!(error = %in_one_line(&error), "whether another agent runs can't be told");
+            Ok(None)
+        }
+    }
+}
+
 async fn serve(args: RunArgs) -> Result<Exit, Failure> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: std::io::Error| Failure::refused(format!("{what}: {error}"))
     };
+    let _only_one = only_one(&args)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed("SIGTERM can't be waited for"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("SIGINT can't be waited for"))?;
     let mounts = mountinfo::watch(VOLUMES_ROOT).map_err(failed("/proc/self/mountinfo can't be watched"))?;
