@@ -35,7 +35,7 @@ impl Agent {
             ),
             MountState::Lost if config.mount == MountMode::External => Trouble::coded(
                 "share-lost",
-                format!("the share was unmounted by someone; `mount = \"external\"`, so whoever mounted it must mount it again"),
+                "the share was unmounted by someone; `mount = \"external\"`, so whoever mounted it must mount it again",
             )
             .help(format!("`mount {VOLUMES_ROOT}`")),
             MountState::Lost if self.let_go.is_some() => {
