@@ -124,6 +124,7 @@ pub(crate) fn a_volume_that_vanished_is_told(lab: &Lab) -> Result<String, Error>
     renamed("gone", "gone.away")?;
     renamed("replaced", "replaced.away")?;
     host::directory(&folder.join("replaced"))?;
+    look_anew(lab)?;
     let seen = missing(lab, 2)?;
     let problems = seen["problems"].to_string();
     for part in [
@@ -142,9 +143,15 @@ pub(crate) fn a_volume_that_vanished_is_told(lab: &Lab) -> Result<String, Error>
     renamed("gone.away", "gone")?;
     renamed("replaced", "replaced.new")?;
     renamed("replaced.away", "replaced")?;
+    look_anew(lab)?;
     missing(lab, 0)?;
     remove(lab, NAME)?;
     Ok(problems)
+}
+
+/// A new leader looks at once; one that stays does within a minute or so.
+fn look_anew(lab: &Lab) -> Result<(), Error> {
+    lab.instances().iter().try_for_each(|guest| guest.run("systemctl restart volumes-agent").map(drop))
 }
 
 /// Waits until ECS has this status for the instance.
