@@ -7,6 +7,7 @@ pub mod columns;
 pub mod config;
 pub mod configuration;
 pub mod declared;
+pub mod doctor;
 pub mod dry_run;
 pub mod explain;
 pub mod explain_service;
@@ -52,6 +53,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Guard => guard::run(),
         Command::Wait(args) => wait::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::ExplainService(args) => explain_service::run(&args),
         Command::AdoptShare(args) => adopt_share::run(&args),

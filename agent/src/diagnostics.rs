@@ -6,11 +6,11 @@ use std::{error::Error, fmt};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done; `plan`: no refusal; `status`: ready.
+    /// Done; `plan`: no refusal; `status`: ready; `doctor`: every check passes.
     Done = 0,
-    /// Refused or failed, and nothing was changed; `status`: not ready.
+    /// Refused or failed, and nothing was changed; `status`: not ready; `doctor`: warnings only.
     Refused = 1,
-    /// `plan --detailed-exitcode`: changes are pending.
+    /// `plan --detailed-exitcode`: changes are pending; `doctor`: a check failed.
     Pending = 2,
     /// `status`: no daemon answers.
     NoDaemon = 3,

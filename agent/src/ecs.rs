@@ -3,6 +3,8 @@
 //! Task definitions travel as raw JSON, taken from and put into the SDK's requests by interceptors: a typed copy forgets every
 //! field that is newer than the SDK.
 
+pub mod rights;
+
 use crate::{
     aws::AwsError,
     draining::Status,

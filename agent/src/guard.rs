@@ -102,11 +102,65 @@ pub fn found_inside() -> Result<Vec<String>, GuardError> {
 pub fn look() -> Result<Guard, GuardError> {
     let root = bare_root()?;
     let Some(mount_point) = open_directory(&root, NAME)? else { return Ok(Guard::Unset) };
-    match rustix::fs::ioctl_getflags(&mount_point) {
+    flag_of(&mount_point, "/volumes")
+}
+
+/// What lies at the bare mount point, below whatever is mounted there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bare {
+    /// There is nothing.
+    Missing,
+    /// Something that isn't a directory.
+    NotADirectory,
+    /// A directory, as it should be.
+    Directory {
+        /// Its flag.
+        guard: Guard,
+        /// What lies in it from before, hidden by the share: the names, at most [`MOST_NAMES`] of them.
+        inside: Vec<String>,
+        /// Those of them that are directories without the flag: a container could still write there.
+        unguarded: Vec<String>,
+    },
+}
+
+/// So many names of what lies below the mount point are read: an operator needs a few to know what it is.
+pub const MOST_NAMES: usize = 100;
+
+/// Looks at the bare mount point; changes nothing, and never touches the share.
+///
+/// # Errors
+/// [`GuardError`]
+pub fn examine() -> Result<Bare, GuardError> {
+    let root = bare_root()?;
+    let mount_point = match open_directory(&root, NAME) {
+        Ok(Some(directory)) => directory,
+        Ok(None) => return Ok(Bare::Missing),
+        Err(GuardError::NotADirectory) => return Ok(Bare::NotADirectory),
+        Err(error) => return Err(error),
+    };
+    let listing = || failed("listing /volumes");
+    let (mut inside, mut unguarded) = (Vec::new(), Vec::new());
+    for entry in rustix::fs::Dir::read_from(&mount_point).map_err(listing())? {
+        let name = entry.map_err(listing())?.file_name().to_string_lossy().into_owned();
+        if name == "." || name == ".." || inside.len() == MOST_NAMES {
+            continue;
+        }
+        if let Ok(Some(directory)) = open_directory(&mount_point, &name)
+            && flag_of(&directory, &name)? == Guard::Unset
+        {
+            unguarded.push(name.clone());
+        }
+        inside.push(name);
+    }
+    Ok(Bare::Directory { guard: flag_of(&mount_point, "/volumes")?, inside, unguarded })
+}
+
+fn flag_of(directory: &OwnedFd, name: &str) -> Result<Guard, GuardError> {
+    match rustix::fs::ioctl_getflags(directory) {
         Ok(flags) if flags.contains(IFlags::IMMUTABLE) => Ok(Guard::Set),
         Ok(_) => Ok(Guard::Unset),
         Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL) => Ok(Guard::Unsupported),
-        Err(errno) => Err(failed("reading the flags of /volumes")(errno)),
+        Err(errno) => Err(failed(&format!("reading the flags of {name}"))(errno)),
     }
 }
 

@@ -105,6 +105,15 @@ pub fn identify(file_system: &str, may_mark: bool) -> Result<Identity, ShareErro
     }
 }
 
+/// What the marker names; makes and changes nothing. `None`: there is no marker.
+///
+/// # Errors
+/// [`ShareError`]
+pub fn read() -> Result<Option<String>, ShareError> {
+    let Some(directory) = Directory::root()?.open(AGENT_DIRECTORY)? else { return Ok(None) };
+    Ok(directory.read::<Marker>(MARKER)?.map(|marker| marker.file_system))
+}
+
 /// What adopting did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adopted {

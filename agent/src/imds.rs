@@ -1,9 +1,13 @@
 //! The EC2 instance metadata service, version 2: a token first (the SDK's client), then who and where this instance is.
 
-use crate::{aws, names::Rack, target::Place, trouble::Trouble};
+use crate::{aws, loopback, names::Rack, target::Place, trouble::Trouble};
 use aws_config::{imds::client::Client, imds::client::error::ImdsError, provider_config::ProviderConfig};
+use aws_smithy_types::{DateTime, date_time::Format};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+/// Where metadata answers, unless the SDK's own variable says otherwise.
+const ENDPOINT: &str = "http://169.254.169.254";
 
 /// Metadata answers from the hypervisor's side of the machine; a second is long.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -102,6 +106,30 @@ impl From<MetadataError> for Trouble {
                 .help("correct the tag, or set `rack` in the configuration"),
         }
     }
+}
+
+/// The time by the clock of the machine below this one: the `Date` of its answer to a request for a token, which is then not used.
+///
+/// # Errors
+/// [`MetadataError`]
+pub async fn time() -> Result<SystemTime, MetadataError> {
+    const PATH: &str = "/latest/api/token";
+    let unreachable = |cause: String| MetadataError::Unreachable { path: PATH.to_owned(), cause };
+    let endpoint = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or_else(|_| ENDPOINT.to_owned());
+    let url = format!("{}{PATH}", endpoint.trim_end_matches('/'));
+    let request = axum::http::Request::put(&url)
+        .header("x-aws-ec2-metadata-token-ttl-seconds", "1")
+        .header("content-length", "0");
+    let answer =
+        loopback::send(&url, request, TIMEOUT).await.map_err(|error| unreachable(error.to_string()))?;
+    if answer.status != 200 {
+        return Err(unreachable(format!("it answers {}", answer.status)));
+    }
+    let date = answer.date.ok_or_else(|| unreachable("its answer has no `Date`".to_owned()))?;
+    DateTime::from_str(&date, Format::HttpDate)
+        .map_err(|error| error.to_string())
+        .and_then(|date| SystemTime::try_from(date).map_err(|error| error.to_string()))
+        .map_err(|error| unreachable(format!("`Date: {date}`: {error}")))
 }
 
 fn required(value: Option<String>, path: &str) -> Result<String, MetadataError> {

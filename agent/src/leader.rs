@@ -16,7 +16,8 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, OwnedFd};
 
-const RECOVER_LOST_LOCKS: &str = "/sys/module/nfs/parameters/recover_lost_locks";
+/// `Y`: the kernel takes lost locks again by itself.
+pub const RECOVER_LOST_LOCKS: &str = "/sys/module/nfs/parameters/recover_lost_locks";
 /// Direct I/O wants whole blocks on some file systems; NFS takes any size.
 const BLOCK_BYTES: usize = 512;
 

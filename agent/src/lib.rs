@@ -15,6 +15,7 @@
 //! | [`config`] | what the configuration means |
 //! | [`target`], [`foreign`] | from which address the share is mounted, and why something else is not the share |
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
+//! | [`doctor`] | what everything that can be looked at comes to, check by check |
 //! | [`containers`] | who writes elsewhere than to the share |
 //! | [`draining`] | when ECS is told to move tasks away |
 //! | [`problem`], [`trouble`], [`sources`], [`codes`], [`silence`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
@@ -26,13 +27,14 @@
 //! | [`mountinfo`], [`mountstats`], [`mount`], [`read_ahead`], [`guard`] | the kernel: what is mounted and what it counts, mount(2), the immutable flag |
 //! | [`namespaces`] | the mount tables of containers |
 //! | [`share_worker`] | child processes, for all calls on the share |
-//! | [`share`], [`identity`], [`directories`], [`missing_volumes`], [`leader`], [`histories`] | the share, from inside such a child |
+//! | [`share`], [`identity`], [`directories`], [`missing_volumes`], [`leader`], [`histories`], [`round_trip`] | the share, from inside such a child |
 //! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
 //! | [`target_search`], [`dns`], [`port`] | where the share can be mounted from, with AWS and without |
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
 //! | [`memory`], [`only_one`] | the instance's own disk |
 //! | [`images`] | the Docker engine of this machine, for what it knows of images |
 //! | [`health`], [`callers`], [`systemd`] | operators |
+//! | [`examination`] | all of these once, for the doctor |
 //!
 //! The loop and the commands put them together: [`reconcile`] observes, plans, starts [`jobs`] when [`schedule`] says so, and
 //! reports; [`patch_round`] is the leader's job; [`commands`] has a file a subcommand of [`cli`].
@@ -51,10 +53,12 @@ pub mod deploy;
 pub mod diagnostics;
 pub mod directories;
 pub mod dns;
+pub mod doctor;
 pub mod draining;
 pub mod ecs;
 pub mod ecs_agent;
 pub mod efs;
+pub mod examination;
 pub mod family;
 pub mod foreign;
 pub mod guard;
@@ -93,6 +97,7 @@ pub mod reading;
 pub mod reconcile;
 pub mod report;
 pub mod rollout;
+pub mod round_trip;
 pub mod schedule;
 pub mod service;
 pub mod share;

@@ -26,7 +26,8 @@ use std::{
 pub const VOLUMES_ROOT: &str = "/volumes";
 /// Largest read and write, in bytes.
 pub const RSIZE_BYTES: u64 = 1_048_576;
-const CLIENT_IDENTIFIER: &str = "/sys/fs/nfs/net/nfs_client/identifier";
+/// What tells this NFS client from others; the file is there once the kernel's NFS client is.
+pub const CLIENT_IDENTIFIER: &str = "/sys/fs/nfs/net/nfs_client/identifier";
 
 /// What to mount: checked fields only, so that nothing but these reaches the option string.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -49,6 +49,21 @@ pub fn mounted_at(mountinfo: &str, path: &str) -> Option<MountEntry> {
     mountinfo.lines().rev().filter_map(parse_line).find(|entry| entry.mount_point == path)
 }
 
+/// All mounts at a path, the topmost last.
+pub fn stack_at(mountinfo: &str, path: &str) -> Vec<MountEntry> {
+    mountinfo.lines().filter_map(parse_line).filter(|entry| entry.mount_point == path).collect()
+}
+
+/// Whether the mount of this number passes on to other namespaces what is mounted below it (`shared:`, proc(5)).
+pub fn is_shared(mountinfo: &str, id: u32) -> bool {
+    let fields = |line: &str| line.split_once(" - ").map(|(before, _)| before.to_owned());
+    mountinfo.lines().filter_map(fields).any(|before| {
+        let mut fields = before.split(' ');
+        fields.next().and_then(|field| field.parse().ok()) == Some(id)
+            && fields.skip(5).any(|field| field.starts_with("shared:"))
+    })
+}
+
 /// All mounts of a table with the path that is bound, in the table's order: what lies on top comes last.
 pub fn binds(mountinfo: &str) -> impl Iterator<Item = Bound> + '_ {
     mountinfo.lines().filter_map(|line| {
@@ -154,6 +169,17 @@ mod tests {
     fn the_topmost_mount_counts() {
         let table = format!("{TABLE}62 60 0:46 / /volumes rw - tmpfs over rw\n");
         assert_eq!(mounted_at(&table, "/volumes").unwrap().fs_type, "tmpfs");
+    }
+
+    #[test]
+    fn a_stack_of_mounts_and_what_is_shared_are_told() {
+        let table = format!("{TABLE}62 60 0:46 / /volumes rw - tmpfs over rw\n");
+        let types: Vec<_> = stack_at(&table, "/volumes").into_iter().map(|entry| entry.fs_type).collect();
+        assert_eq!(types, ["nfs4", "tmpfs"]);
+        assert_eq!(
+            (is_shared(&table, 60), is_shared(&table, 62), is_shared(&table, 9)),
+            (true, false, false)
+        );
     }
 
     #[test]

@@ -152,6 +152,11 @@ impl Directory {
         if below.is_empty() { Ok(directory) } else { Ok(directory.make(below, 0o700)?.0) }
     }
 
+    /// The descriptor, for what has no function here.
+    pub fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     fn path_of(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) }
     }

@@ -14,6 +14,7 @@ use crate::{
     missing_volumes::{self, CheckRequest},
     mount::{self, MountRequest, VOLUMES_ROOT},
     namespaces::{self, Bind},
+    round_trip,
     trouble::Trouble,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -62,6 +63,10 @@ pub enum Request {
         /// What it must name now; absent: there must be none.
         from: Option<String>,
     },
+    /// Read the share's marker, and change nothing. Answer: `Option<String>`, the file system that it names.
+    ReadMarker,
+    /// Write, read, lock and remove a file of its own. Answer: [`Option<round_trip::RoundTrip>`].
+    RoundTrip,
     /// Make the directories of volumes. Answer: [`directories::Ensured`].
     Ensure(EnsureRequest),
     /// Try to take the leader's lock and keep it while this worker lives. Answer: [`LockAnswer`].
@@ -234,6 +239,8 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
             json(told(identity::identify(&file_system, may_mark))?)
         }
         Request::Adopt { file_system, from } => json(identity::adopt(&file_system, from.as_deref())?),
+        Request::ReadMarker => json(told(identity::read())?),
+        Request::RoundTrip => json(told(round_trip::make())?),
         Request::Ensure(request) => json(told(directories::ensure(&request))?),
         Request::Lock(request) => match told(leader::try_lock(&request))? {
             Ok(held) => {

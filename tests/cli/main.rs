@@ -97,6 +97,7 @@ fn help_reads_well() {
         "guard",
         "wait",
         "status",
+        "doctor",
         "explain",
         "explain-service",
         "check-config",

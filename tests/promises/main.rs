@@ -8,6 +8,7 @@ mod apply;
 mod configuration;
 mod control_plane;
 mod dependencies;
+mod doctor;
 mod external_mount;
 mod foreign_mount;
 mod kinds;
@@ -46,6 +47,8 @@ const PROMISES: &[Promise] = &[
     ("files_lie_where_the_layout_says", story::the_path_on_the_share),
     ("files_outlive_tasks", story::files_outlive_tasks),
     ("status_tells_people_and_programs", speaking::status_tells_people_and_programs),
+    ("the_doctor_finds_a_healthy_instance_well", doctor::a_healthy_instance),
+    ("the_doctor_tells_what_is_wrong", doctor::what_is_wrong_is_told),
     ("patching_twice_changes_nothing", patching::patching_twice_changes_nothing),
     ("fields_that_nobody_knows_are_kept", patching::fields_that_nobody_knows_are_kept),
     ("a_follower_makes_no_reads_of_the_cluster", patching::a_follower_makes_no_reads_of_the_cluster),
@@ -95,6 +98,7 @@ const PROMISES: &[Promise] = &[
     ),
     ("files_outlive_a_reboot", story::files_outlive_a_reboot),
     ("a_stall_is_told_in_time", faults::a_stall_is_told),
+    ("the_doctor_does_not_hang_with_the_share", doctor::a_stalled_share),
     ("sigterm_ends_the_agent_within_a_second_whatever_the_share_does", restart::sigterm_during_a_stall),
     ("a_lost_share_closes_the_gate_and_nothing_is_written_elsewhere", faults::a_lost_share_closes_the_gate),
     ("the_share_comes_back_without_a_person", faults::the_share_comes_back),
