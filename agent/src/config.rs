@@ -154,6 +154,18 @@ pub enum MountFlag {
     Noatime,
 }
 
+impl MountFlag {
+    /// As the kernel shows it.
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::Nosuid => "nosuid",
+            Self::Nodev => "nodev",
+            Self::Noexec => "noexec",
+            Self::Noatime => "noatime",
+        }
+    }
+}
+
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -329,6 +341,12 @@ impl Config {
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
     }
 
+    /// Whether both say the same, wherever it is written.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let plain = |config: &Self| Self { origins: BTreeMap::new(), ..config.clone() };
+        plain(self) == plain(other)
+    }
+
     /// Where a key's value came from.
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
@@ -447,6 +465,10 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         config.mount = match text {
             "direct" => MountMode::Direct,
             "external" => MountMode::External,
+            "none" => return Err(
+                "`none` is for a patcher of its own, which this version is not yet; `direct` or `external`"
+                    .to_owned(),
+            ),
             _ => return Err("`direct` or `external`".to_owned()),
         };
         Ok(())
@@ -489,6 +511,22 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         });
     }
     config.share = shares.into_iter().next().map(|(_, share)| share);
+    if config.stall_deadline < config.probe_interval * 2 {
+        let set =
+            |key: &'static str| values.get(key).map(|(text, origin)| (key, text.clone(), origin.clone()));
+        let (key, value, origin) = set("stall_deadline")
+            .or_else(|| set("probe_interval"))
+            .unwrap_or_else(|| ("stall_deadline", String::new(), Origin::Default));
+        let at_least = humantime::format_duration(config.probe_interval * 2);
+        errors.push(ConfigError::Value {
+            origin,
+            key,
+            value,
+            allowed: format!(
+                "`stall_deadline` must be twice `probe_interval` at least ({at_least}), or a share that answers would count as stalled"
+            ),
+        });
+    }
     if config.mount == MountMode::External && !matches!(config.share, Some(ShareChoice::FileSystem(_))) {
         let origin = values.get("mount").map_or(Origin::Default, |(_, origin)| origin.clone());
         errors.push(ConfigError::Value {
@@ -636,6 +674,26 @@ mod tests {
         let config = Config::parse(&file("mount = \"external\"\nfile_system = \"fs-01234567\"")).unwrap();
         assert_eq!(config.mount, MountMode::External);
         assert_eq!(config.share.unwrap().to_string(), "file_system=fs-01234567");
+    }
+
+    #[test]
+    fn a_deadline_that_a_healthy_share_would_miss_is_refused() {
+        let told = errors("probe_interval = \"10s\"");
+        assert_eq!(
+            told,
+            [
+                "/etc/config.toml:1: `probe_interval` can't be `10s`: `stall_deadline` must be twice `probe_interval` at least (20s), or a share that answers would count as stalled"
+            ]
+        );
+        assert!(Config::parse(&file("probe_interval = \"10s\"\nstall_deadline = \"20s\"")).is_ok());
+    }
+
+    #[test]
+    fn where_a_value_is_written_makes_no_difference() {
+        let one = Config::parse(&file("rack = \"a\"")).unwrap();
+        let other = Config::parse(&file("# a comment\n\nrack = \"a\"")).unwrap();
+        assert!(one != other && one.says_the_same_as(&other));
+        assert!(!one.says_the_same_as(&Config::default()));
     }
 
     #[test]

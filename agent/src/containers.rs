@@ -163,8 +163,10 @@ impl Elsewhere {
             ),
         };
         let stop = match (&self.task, &self.container) {
+            // arn:aws:ecs:us-east-1:123456789012:task/production/0123
             (Some(task), _) => format!(
-                "stop the task (`aws ecs stop-task --task {task}`): ECS starts it anew, with the share"
+                "stop the task (`aws ecs stop-task --cluster {} --task {task}`): ECS starts it anew, with the share",
+                task.rsplit('/').nth(1).unwrap_or("default")
             ),
             (None, Some(_)) => "stop the container, and start it anew".to_owned(),
             (None, None) => "end it, and start it anew".to_owned(),
@@ -239,9 +241,12 @@ impl Scan {
     /// Whether any other mount namespace holds the file system with this number, so that it stays in use whatever is unmounted
     /// here. A copy of the host's whole tree that follows it (a sandboxed service of systemd) does not count.
     pub fn held_by_others(&self, device: &str) -> bool {
-        let holds =
-            |mount: &Bound| mount.device == device && !(mount.follows && mount.mount_point == VOLUMES_ROOT);
-        self.namespaces.iter().any(|namespace| namespace.mounts.iter().any(holds))
+        self.namespaces.iter().any(|namespace| {
+            let is_copy = |mount: &Bound| {
+                namespace.container.is_none() && mount.follows && mount.mount_point == VOLUMES_ROOT
+            };
+            namespace.mounts.iter().any(|mount| mount.device == device && !is_copy(mount))
+        })
     }
 
     /// Who writes elsewhere, in the order of ids.
@@ -448,7 +453,12 @@ mod tests {
     #[test]
     fn who_follows_the_host_does_not_hold_the_share() {
         let service = HOST.replace("shared:", "master:");
-        assert!(!scan(&[&service]).held_by_others("0:26"));
+        let sandboxed = |mut scan: Scan| {
+            scan.namespaces.iter_mut().for_each(|namespace| namespace.container = None);
+            scan
+        };
+        assert!(!sandboxed(scan(&[&service])).held_by_others("0:26"));
+        assert!(scan(&[&service]).held_by_others("0:26"), "a container holds it, whatever follows");
         assert!(scan(&[&HOST.replace("shared:16 ", "")]).held_by_others("0:26"), "a private copy holds it");
         assert!(scan(&[&service, &container(ON_SHARE)]).held_by_others("0:26"));
         assert!(!scan(&[&container(ON_DISK)]).held_by_others("0:26"));

@@ -5,6 +5,7 @@
 //! alarm, since Docker would make an empty one without a word.
 
 use crate::{
+    diagnostics::in_one_line,
     names::{App, Rack},
     share::{Created, Directory, FORMAT, ShareError},
 };
@@ -147,6 +148,19 @@ pub struct Renewed {
     pub renewed: usize,
     /// Layout paths of volumes whose directory is not there; their records are as they were.
     pub gone: Vec<String>,
+    /// Why records, or the directories that they name, could not be looked at.
+    pub unread: Vec<String>,
+}
+
+fn inode_at(path: &str) -> Result<Option<u64>, ShareError> {
+    let mut directory = Directory::root()?;
+    for component in path.split('/') {
+        match directory.open(component)? {
+            Some(next) => directory = next,
+            None => return Ok(None),
+        }
+    }
+    directory.inode().map(Some)
 }
 
 /// Gives each record the inode of its directory as it is now: in a restored copy every file has another one.
@@ -158,18 +172,20 @@ pub fn renew_records() -> Result<Renewed, ShareError> {
     let mut done = Renewed::default();
     for name in records.names()?.into_iter().filter(|name| name.ends_with(".json") && !name.starts_with('.'))
     {
-        let Some(mut record) = records.read::<Record>(&name)? else { continue };
-        let mut directory = Some(Directory::root()?);
-        for component in record.path.split('/') {
-            directory = match directory {
-                Some(at) => at.open(component)?,
-                None => break,
-            };
-        }
-        match directory.map(|directory| directory.inode()).transpose()? {
-            None => done.gone.push(record.path),
-            Some(inode) if inode == record.inode => {}
-            Some(inode) => {
+        // One that can't be read, or whose directory can't be opened, is no reason to leave the others: its alarm stays.
+        let mut record = match records.read::<Record>(&name) {
+            Ok(Some(record)) => record,
+            Ok(None) => continue,
+            Err(error) => {
+                done.unread.push(in_one_line(&error));
+                continue;
+            }
+        };
+        match inode_at(&record.path) {
+            Err(error) => done.unread.push(in_one_line(&error)),
+            Ok(None) => done.gone.push(record.path),
+            Ok(Some(inode)) if inode == record.inode => {}
+            Ok(Some(inode)) => {
                 record.inode = inode;
                 records.replace(&name, &record)?;
                 done.renewed += 1;

@@ -100,12 +100,6 @@ impl EfsError {
             Self::Aws(AwsError::Throttled { .. } | AwsError::Unreachable { .. }) => "It is tried again by itself".to_owned(),
         }
     }
-
-    /// Whether EFS left the question open, so that another source may answer it: it wasn't reached, wouldn't, or made no sense. What
-    /// it did answer (no such file system, no mount target) nobody else knows better.
-    pub fn is_open(&self) -> bool {
-        matches!(self, Self::Aws(_))
-    }
 }
 
 impl From<EfsError> for Trouble {
@@ -195,7 +189,9 @@ fn choose(id: &str, targets: &[MountTargetDescription], place: Place<'_>) -> Res
 /// `None`: it can't be mounted from now.
 fn candidate(target: &MountTargetDescription) -> Option<Candidate> {
     let addresses = [target.ip_address.as_deref(), target.ipv6_address.as_deref()];
-    (target.life_cycle_state == LifeCycleState::Available).then(|| Candidate {
+    // `updating` is a change of its security groups: it serves as before.
+    let serves = matches!(target.life_cycle_state, LifeCycleState::Available | LifeCycleState::Updating);
+    serves.then(|| Candidate {
         addresses: addresses.into_iter().flatten().filter_map(|address| address.parse().ok()).collect(),
         zone: target.availability_zone_name.clone(),
         subnet: target.subnet_id.clone(),

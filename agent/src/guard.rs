@@ -15,6 +15,8 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
+/// Content deeper than this is not flagged: each level holds a descriptor, and the layout's volumes end far above.
+const DEEPEST: usize = 128;
 /// The volumes root's name below `/`.
 const NAME: &str = "volumes";
 
@@ -78,8 +80,9 @@ pub fn set() -> Result<Guarded, GuardError> {
         Err(errno) => return Err(failed("making /volumes")(errno)),
     }
     let mount_point = open_directory(&root, NAME)?.ok_or(GuardError::NotADirectory)?;
-    let found_inside = flag_inside(&mount_point, "")?;
+    // The mount point first: it counts most, and what lies inside may be much.
     let guard = flag(&mount_point, "/volumes")?;
+    let found_inside = flag_inside(&mount_point, "", 0)?;
     Ok(Guarded { guard, found_inside })
 }
 
@@ -201,7 +204,7 @@ fn flag(file: &OwnedFd, name: &str) -> Result<Guard, GuardError> {
 
 /// The flag of a directory doesn't reach into what is in it: a container could be bound there, so all of it is flagged. Gives the
 /// names in this directory.
-fn flag_inside(directory: &OwnedFd, path: &str) -> Result<Vec<String>, GuardError> {
+fn flag_inside(directory: &OwnedFd, path: &str, depth: usize) -> Result<Vec<String>, GuardError> {
     let names = names_in(directory, path)?;
     for name in &names {
         let inner = format!("{path}{}", name.to_string_lossy());
@@ -213,8 +216,8 @@ fn flag_inside(directory: &OwnedFd, path: &str) -> Result<Vec<String>, GuardErro
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let file = rustix::fs::openat(directory, name, flags, Mode::empty())
                 .map_err(failed(&format!("opening /volumes/{inner}")))?;
-            if kind.is_dir() {
-                flag_inside(&file, &format!("{inner}/"))?;
+            if kind.is_dir() && depth < DEEPEST {
+                flag_inside(&file, &format!("{inner}/"), depth + 1)?;
             }
             flag(&file, &format!("/volumes/{inner}"))?;
         }

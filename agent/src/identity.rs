@@ -85,17 +85,18 @@ impl From<AdoptError> for Trouble {
 /// # Errors
 /// [`ShareError`]
 pub fn identify(file_system: &str, may_mark: bool) -> Result<Identity, ShareError> {
-    if !may_mark {
-        let root = Directory::root()?;
-        let Some(directory) = root.open(AGENT_DIRECTORY)? else { return Ok(Identity::Unmarked) };
-        let found = directory.read::<Marker>(MARKER)?;
-        return Ok(found.map_or(Identity::Unmarked, |found| judge(found, file_system)));
+    // Read before anything is made: a share that is full or read-only is the right one all the same.
+    let found = match Directory::root()?.open(AGENT_DIRECTORY)? {
+        Some(directory) => directory.read::<Marker>(MARKER)?,
+        None => None,
+    };
+    match found {
+        Some(found) => return Ok(judge(found, file_system)),
+        None if !may_mark => return Ok(Identity::Unmarked),
+        None => {}
     }
     // The agent's directory is made by whoever comes first; two agents at once agree by the link.
     let directory = Directory::of_agent("")?;
-    if let Some(found) = directory.read::<Marker>(MARKER)? {
-        return Ok(judge(found, file_system));
-    }
     match directory.create(MARKER, &Marker::of(file_system))? {
         Created::Made => Ok(Identity::Same),
         Created::Existed => {

@@ -26,6 +26,9 @@ pub struct Instance {
     pub subnet: Option<String>,
     /// The rack's name from the tags `convox.rack` or `Rack`, where metadata shows tags.
     pub rack: Option<Rack>,
+    /// Why the tag can't be the rack's name, where it is there and can't: of no account where the rack is configured.
+    #[serde(default)]
+    pub wrong_tag: Option<String>,
 }
 
 impl Instance {
@@ -44,14 +47,6 @@ pub enum MetadataError {
         /// What was asked for.
         path: String,
         /// What went wrong.
-        cause: String,
-    },
-    /// The tag isn't a rack's name.
-    #[error("the instance's tag `{tag}` is not a rack's name: {cause}")]
-    Tag {
-        /// The tag's key.
-        tag: &'static str,
-        /// What is wrong with it.
         cause: String,
     },
 }
@@ -81,30 +76,29 @@ pub async fn instance() -> Result<Instance, MetadataError> {
         }
         None => None,
     };
-    let mut rack = None;
+    let (mut rack, mut wrong_tag) = (None, None);
     for (tag, path) in [
         ("convox.rack", "/latest/meta-data/tags/instance/convox.rack"),
         ("Rack", "/latest/meta-data/tags/instance/Rack"),
     ] {
         if let Some(value) = known(path).await? {
-            rack = Some(value.parse().map_err(|error: crate::names::NameError| MetadataError::Tag {
-                tag,
-                cause: error.to_string(),
-            })?);
+            match value.parse() {
+                Ok(value) => rack = Some(value),
+                Err(error) => {
+                    let error: crate::names::NameError = error;
+                    wrong_tag = Some(format!("the instance's tag `{tag}` is not a rack's name: {error}"));
+                }
+            }
             break;
         }
     }
-    Ok(Instance { id, zone, region, subnet, rack })
+    Ok(Instance { id, zone, region, subnet, rack, wrong_tag })
 }
 
 impl From<MetadataError> for Trouble {
     fn from(error: MetadataError) -> Self {
-        match error {
-            MetadataError::Unreachable { .. } => Self::coded("no-metadata", error.to_string())
-                .help("the instance must allow its metadata service (`HttpEndpoint` enabled); it is asked again by itself"),
-            MetadataError::Tag { .. } => Self::coded("wrong-tag", error.to_string())
-                .help("correct the tag, or set `rack` in the configuration"),
-        }
+        Self::coded("no-metadata", error.to_string())
+            .help("the instance must allow its metadata service (`HttpEndpoint` enabled); it is asked again by itself")
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     identity::Identity,
     imds::{self, Instance},
     leader::{LockAnswer, LockRequest},
-    mount::{MountRequest, Mounted},
+    mount::{MountError, MountRequest, Mounted},
     patch_round::{Round, RoundResult},
     port, read_ahead,
     share_worker::{self, Request, Worker, WorkerError},
@@ -24,6 +24,7 @@ use crate::{
 };
 use aws_config::SdkConfig;
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -49,7 +50,7 @@ pub enum Done {
     /// Of `Mount`.
     Mounted(Result<Mounted, Trouble>),
     /// Of `LetGo`.
-    LetGo(Result<(), WorkerError>),
+    LetGo(Result<(), Trouble>),
     /// Of `KeepReadAhead`: what it was before, in KiB, if it was another.
     ReadAhead(Result<Option<u64>, String>),
     /// Of `Identify`, for the mount of this id.
@@ -111,10 +112,14 @@ impl Jobs {
         })
     }
 
-    /// Sets the guard. It never touches the share, so no child is needed.
+    /// Sets the guard. It never touches the share, so no child is needed; much may lie under the mount point, so the loop doesn't wait.
     pub fn set_guard(&self) -> tokio::task::AbortHandle {
         self.spawn(async {
-            Done::Guard(guard::set().map_err(|error| Trouble::coded("no-guard", error.to_string())))
+            // The ban is for the share; this is the instance's own disk, and the exit waits for no pool (`shutdown_background`).
+            #[allow(clippy::disallowed_methods)]
+            let set = tokio::task::spawn_blocking(guard::set).await;
+            let set = set.map_err(|error| Trouble::from(error.to_string()));
+            Done::Guard(set.and_then(|set| set.map_err(|error| MountError::Guard(error).into())))
         })
     }
 
@@ -138,9 +143,16 @@ impl Jobs {
     }
 
     /// Unmounts, unless somebody holds the share by now.
-    pub fn let_go(&self, device: String, answers: bool) -> tokio::task::AbortHandle {
+    pub fn let_go(&self, device: String, to: IpAddr, answers: bool) -> tokio::task::AbortHandle {
         let request = Request::LetGo { device, answers };
-        self.spawn(async move { Done::LetGo(share_worker::ask(&request, MOUNT_DEADLINE).await) })
+        self.spawn(async move {
+            let gone = async {
+                // A mount that works is not given up for an address that doesn't.
+                port::reach(to).await?;
+                Ok(share_worker::ask(&request, MOUNT_DEADLINE).await?)
+            };
+            Done::LetGo(gone.await)
+        })
     }
 
     /// Sets read-ahead, where something reset it. A file of the kernel that asks the server nothing: no child is needed.

@@ -87,8 +87,9 @@ pub enum MountError {
     Mountinfo(#[source] std::io::Error),
 }
 
-/// Where content found under the mount point is moved by the command that the operator is told.
-pub const FOUND: &str = "/var/lib/volumes-agent/found";
+/// Where content found under the mount point is moved by the command that the operator is told: on the same file system, whatever
+/// else is one of its own.
+pub const FOUND: &str = "/volumes-found";
 
 /// Where that command looks at the instance's own disk without what is mounted on it.
 const BARE: &str = "/run/volumes-agent-bare";
@@ -161,7 +162,7 @@ impl MountError {
             ),
             // By way of a bind of `/`: the share may be mounted by the time that somebody types it.
             "mount-point-not-empty" => format!(
-                "Look at it, and move it away: `mkdir -p {BARE} {FOUND} && mount --bind / {BARE} && chattr -R -i {BARE}{VOLUMES_ROOT} && find {BARE}{VOLUMES_ROOT} -mindepth 1 -maxdepth 1 -exec mv -t {BARE}{FOUND} {{}} + ; umount {BARE}`"
+                "Look at it, and move it away: `mkdir -p {BARE} {FOUND} && mount --bind / {BARE} && chattr -R -i {BARE}{VOLUMES_ROOT} && find {BARE}{VOLUMES_ROOT} -mindepth 1 -maxdepth 1 -exec mv --backup=numbered -t {BARE}{FOUND} {{}} + ; umount {BARE}; volumes-agent guard`"
             ),
             "mount-point-busy" => format!("See what uses it by `findmnt {VOLUMES_ROOT}` and `fuser -vm {VOLUMES_ROOT}`"),
             "port-timeout" => "Look at the security groups (TCP port 2049 from this instance) and the network's routes".to_owned(),
@@ -253,10 +254,24 @@ pub fn let_go(device: &str, answers: bool) -> Result<(), MountError> {
     if namespaces::scan().map_err(MountError::Mountinfo)?.held_by_others(device) {
         return Err(MountError::Held);
     }
-    // A silent server would hold an ordinary umount(2) for ever, and nobody is there whose calls could be given up.
-    let silent = MntFlags::MNT_FORCE | MntFlags::MNT_DETACH;
-    let flags = if answers { MntFlags::empty() } else { silent } | MntFlags::UMOUNT_NOFOLLOW;
+    // A silent server would hold an ordinary umount(2) for ever. Detached, and not by force: a process of the host's own that waits for
+    // it gets no error.
+    let how = if answers { MntFlags::empty() } else { MntFlags::MNT_DETACH };
+    let flags = how | MntFlags::UMOUNT_NOFOLLOW;
     umount2(VOLUMES_ROOT, flags).map_err(MountError::StillMounted)
+}
+
+/// What is wrong with the options that the kernel shows of a mount that somebody else made, or that was made by another configuration.
+pub fn unwanted_options(options: &str, flags: &[MountFlag]) -> Vec<String> {
+    let has = |option: &str| options.split(',').any(|one| one == option);
+    let wrong = [
+        ("soft", "`soft` gives containers errors where `hard` would wait"),
+        ("softerr", "`softerr` gives containers errors where `hard` would wait"),
+        ("ro", "`ro`: nothing can be written"),
+    ];
+    let wrong = wrong.into_iter().filter(|(option, _)| has(option)).map(|(_, words)| words.to_owned());
+    let missing = flags.iter().map(|flag| flag.option()).filter(|option| !has(option));
+    wrong.chain(missing.map(|option| format!("`{option}` is missing"))).collect()
 }
 
 /// The directory itself, held: mount(2) by its name would follow a symlink that somebody put in its place.
@@ -304,6 +319,15 @@ mod tests {
         assert_eq!(request.flags(), MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
         request.address = "fd00::5".parse().unwrap();
         assert!(request.options().contains("addr=fd00::5,clientaddr=::,"));
+    }
+
+    #[test]
+    fn options_that_lose_data_or_protection_are_named() {
+        let flags = [MountFlag::Nosuid, MountFlag::Nodev];
+        assert!(unwanted_options("rw,nosuid,nodev,relatime,rw,hard", &flags).is_empty());
+        let told = unwanted_options("ro,nosuid,soft,proto=tcp", &flags);
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert_eq!(told[2], "`nodev` is missing");
     }
 
     #[test]

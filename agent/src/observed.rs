@@ -15,6 +15,10 @@ use crate::{
 };
 use std::time::Duration;
 
+/// A gate that an earlier run opened stays as it is for so many stall deadlines while this run judges the mount: instance metadata and EFS
+/// have their time limits.
+const UNJUDGED_DEADLINES: u32 = 4;
+
 /// Facts, each as last seen.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
@@ -36,6 +40,8 @@ pub struct Observed {
     pub mounted: Option<MountEntry>,
     /// How long the present mount has been seen.
     pub mounted_for: Duration,
+    /// How long it has been since the first probe of the present mount began.
+    pub probed_for: Option<Duration>,
     /// What the marker of the present mount says.
     pub identity: Option<Identity>,
     /// Time since the present mount last answered a probe.
@@ -52,6 +58,8 @@ pub struct Observed {
     pub gate_opened: bool,
     /// Whether this agent holds the leader's lock.
     pub leads: bool,
+    /// The name of the lock that it took.
+    pub leads_by: Option<String>,
     /// How long the share has not been ready, counted from the agent's start at the earliest. `None`: it is.
     pub not_ready_for: Option<Duration>,
     /// Whether this agent set the instance to DRAINING.
@@ -81,6 +89,9 @@ impl Observed {
         };
         if let Some(rack) = &instance.rack {
             return Ok(rack.clone());
+        }
+        if let Some(wrong) = &instance.wrong_tag {
+            return Err(format!("{wrong}: correct the tag, or set `rack` in {file} (flag --rack)"));
         }
         let say = format!("set `rack` in {file} (flag --rack), or the instance's tag `convox.rack`");
         match self.cluster(config) {
@@ -117,14 +128,20 @@ impl Observed {
         if self.foreign(config).is_some() {
             return Seen::Other;
         }
-        let waited_long = self.mounted_for > config.stall_deadline;
-        let is_expected = self.file_system(config).is_some();
-        match (is_expected, &self.identity, self.silent_for) {
-            (false, ..) => Seen::Unjudged,
-            (true, Some(_), Some(silent)) => Seen::Ours { answers: silent <= config.stall_deadline },
-            // The right address, and no answer since it is mounted, or since this agent runs.
-            (true, ..) if waited_long => Seen::Ours { answers: false },
-            (true, ..) => Seen::Unjudged,
+        if self.file_system(config).is_none() {
+            return Seen::Unjudged;
+        }
+        let in_time = |time: Duration| time <= config.stall_deadline;
+        match (&self.identity, self.silent_for) {
+            (Some(_), Some(silent)) => Seen::Ours { answers: in_time(silent) },
+            // It answers, and its marker isn't read yet, or can't be.
+            (None, Some(silent)) if in_time(silent) => Seen::Unjudged,
+            (None, Some(_)) => Seen::Ours { answers: false },
+            // Probed since it is mounted, or since this agent runs, and no answer yet.
+            (_, None) => match self.probed_for {
+                Some(waited) if !in_time(waited) => Seen::Ours { answers: false },
+                _ => Seen::Unjudged,
+            },
         }
     }
 
@@ -142,10 +159,13 @@ impl Observed {
         let Some(mounted) = &self.mounted else { return Present::Nothing };
         match (self.seen(config), &self.target) {
             (Seen::Other, _) => Present::Foreign(mounted.device.clone()),
-            (Seen::Ours { .. }, Some(target)) => Present::Share {
+            (Seen::Ours { .. }, target) => Present::Share {
                 device: mounted.device.clone(),
-                addresses: target.all_addresses.clone(),
-                export: target.export.clone(),
+                addresses: match target {
+                    Some(target) => target.every_address().collect(),
+                    None => mounted.server().into_iter().collect(),
+                },
+                export: mounted.export().unwrap_or("/").to_owned(),
             },
             _ => Present::Nothing,
         }
@@ -164,7 +184,7 @@ impl Observed {
 
     /// Whether the share belongs mounted from another address, and nobody can have it yet: no task can have been placed since boot, no
     /// other mount namespace holds it, and the agent's own lock isn't on it.
-    pub fn should_move(&self) -> bool {
+    pub fn should_move(&self, config: &Config) -> bool {
         let (Some(target), Some(instance)) = (&self.target, &self.instance) else { return false };
         let is_better = match self.standing() {
             Some(Standing::Former) => true,
@@ -173,6 +193,11 @@ impl Observed {
         };
         is_better
             && target.known_from.is_first_hand()
+            // What is foreign, or not judged yet, is not ours to unmount.
+            && matches!(self.seen(config), Seen::Ours { .. })
+            && self.identity == Some(Identity::Same)
+            // ECS itself has the word of this run: a stale `ready` could have brought tasks.
+            && self.gate_told == Some(false)
             && !self.gate_opened
             && !self.leads
             && self.held == Some(false)
@@ -181,10 +206,18 @@ impl Observed {
     /// What ECS should be told. `None`: leave it as it is, until more is known.
     pub fn wanted_gate(&self, config: &Config, seen: Seen) -> Option<bool> {
         match (self.state, seen) {
+            // Let go of in a moment: nobody may come in between.
+            (MountState::Ready, _) if self.should_move(config) => None,
             (MountState::Ready, _) if self.good_probes >= config.gate_good_probes => Some(true),
-            // Ready, and not often enough to open; and a mount that an earlier run of the agent left, not judged yet: an
-            // upgrade must not close a gate that is rightly open.
-            (MountState::Ready, _) | (MountState::Absent | MountState::Mounting, Seen::Unjudged) => None,
+            // Ready, and not often enough to open.
+            (MountState::Ready, _) => None,
+            // A mount that an earlier run of this boot left, not judged yet: an upgrade must not close a gate that is rightly open. It
+            // must not stay open for ever either.
+            (MountState::Absent | MountState::Mounting, Seen::Unjudged)
+                if self.gate_opened && self.mounted_for <= config.stall_deadline * UNJUDGED_DEADLINES =>
+            {
+                None
+            }
             _ => Some(false),
         }
     }
@@ -227,6 +260,7 @@ mod tests {
                 region: "us-east-1".to_owned(),
                 subnet: None,
                 rack: None,
+                wrong_tag: None,
             }),
             registration: Some(Registration {
                 cluster: "arn:aws:ecs:us-east-1:123456789012:cluster/production".to_owned(),
@@ -264,9 +298,18 @@ mod tests {
         assert_eq!(Observed { target: None, ..ready() }.seen(&config), Seen::Unjudged);
         let silent = Observed { silent_for: Some(Duration::from_secs(16)), ..ready() };
         assert_eq!(silent.seen(&config), Seen::Ours { answers: false });
-        let never =
-            Observed { identity: None, silent_for: None, mounted_for: Duration::from_secs(16), ..ready() };
-        assert_eq!(never.seen(&config), Seen::Ours { answers: false });
+        let probed = |seconds| Observed {
+            identity: None,
+            silent_for: None,
+            mounted_for: Duration::from_secs(60),
+            probed_for: seconds,
+            ..ready()
+        };
+        assert_eq!(probed(Some(Duration::from_secs(16))).seen(&config), Seen::Ours { answers: false });
+        assert_eq!(probed(Some(Duration::from_secs(15))).seen(&config), Seen::Unjudged);
+        assert_eq!(probed(None).seen(&config), Seen::Unjudged, "never stalled before it was asked");
+        let unreadable = Observed { identity: None, probed_for: Some(Duration::from_secs(60)), ..ready() };
+        assert_eq!(unreadable.seen(&config), Seen::Unjudged, "it answers, and its marker can't be read");
     }
 
     #[test]
@@ -309,8 +352,12 @@ mod tests {
         for state in MountState::ALL.into_iter().filter(|state| !state.is_ready()) {
             assert_eq!(gate(Observed { state, mounted: None, ..ready() }), Some(false), "{state}");
         }
-        let adopted = Observed { state: MountState::Mounting, identity: None, ..ready() };
-        assert_eq!(gate(adopted), None, "a restart of the agent alone doesn't close the gate");
+        let adopted = Observed { state: MountState::Mounting, identity: None, gate_opened: true, ..ready() };
+        assert_eq!(gate(adopted.clone()), None, "a restart of the agent alone doesn't close the gate");
+        let long = Observed { mounted_for: Duration::from_secs(61), ..adopted.clone() };
+        assert_eq!(gate(long), Some(false), "nor is it left open for ever unjudged");
+        let after_boot = Observed { gate_opened: false, ..adopted };
+        assert_eq!(gate(after_boot), Some(false), "`ready` in ECS is an earlier boot's");
     }
 
     #[test]

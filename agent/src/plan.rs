@@ -107,7 +107,7 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
         }
         actions.push(Action::Probe);
     }
-    if is_direct && observed.should_move() {
+    if is_direct && observed.should_move(config) {
         actions.push(Action::LetGo);
     }
     if is_direct && ready {
@@ -129,7 +129,9 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
         }
     }
     let may_lead = config.patch && observed.registration_is_fresh && observed.lock_name(config).is_some();
-    match (observed.leads, ready && may_lead) {
+    // Registered in another cluster by now: this lock is not that cluster's.
+    let holds_another = observed.leads && observed.leads_by != observed.lock_name(config);
+    match (observed.leads, ready && may_lead && !holds_another) {
         (false, true) => actions.push(Action::Lead),
         (true, true) if observed.rack(config, file).is_ok() => actions.push(Action::Patch),
         (true, false) => actions.push(Action::StepDown),
@@ -170,6 +172,7 @@ mod tests {
                 zone: "a".to_owned(),
                 region: "us-east-1".to_owned(),
                 subnet: None,
+                wrong_tag: None,
                 rack: Some("production".parse().unwrap()),
             }),
             instance_is_fresh: true,
@@ -250,7 +253,9 @@ mod tests {
         let free = |target: &MountTarget| Observed {
             target: Some(target.clone()),
             held: Some(false),
+            gate_told: Some(false),
             identity: Some(Identity::Same),
+            silent_for: Some(std::time::Duration::ZERO),
             ..mounted()
         };
         let moves = |observed: &Observed| planned(observed).contains(&Action::LetGo);
@@ -258,6 +263,12 @@ mod tests {
             assert!(moves(&free(target)), "{target:?}");
             assert!(!moves(&Observed { held: Some(true), ..free(target) }), "a container holds it");
             assert!(!moves(&Observed { held: None, ..free(target) }), "not looked at yet");
+            assert!(!moves(&Observed { identity: None, ..free(target) }), "not judged yet");
+            let copy = Some(Identity::Other("fs-0".to_owned()));
+            assert!(!moves(&Observed { identity: copy, ..free(target) }), "foreign: never touched");
+            assert!(!moves(&Observed { gate_told: None, ..free(target) }), "ECS may have a stale `ready`");
+            let opening = Observed { state: MountState::Ready, good_probes: 9, ..free(target) };
+            assert_eq!(opening.wanted_gate(&Config::default(), opening.seen(&Config::default())), None);
             assert!(!moves(&Observed { gate_opened: true, ..free(target) }), "tasks may have been placed");
             assert!(!moves(&Observed { leads: true, ..free(target) }), "the leader's lock is on it");
         }

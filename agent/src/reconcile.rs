@@ -29,6 +29,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -44,6 +45,12 @@ const CONFIGURATION_PACE: Duration = Duration::from_secs(2);
 const FIRST_PROBES_INTERVAL: Duration = Duration::from_secs(1);
 /// After the share went or fell silent, EFS is asked whether its address changed: soon, and not by all instances at once.
 const ASK_EFS_WITHIN: Duration = Duration::from_secs(10);
+/// Content under the mount point; not an action's.
+const UNDER_THE_MOUNT_POINT: &str = "under_the_mount_point";
+/// Problems that are no action's: they end by themselves.
+const OTHER_PROBLEMS: [&str; 2] = [LISTEN, UNDER_THE_MOUNT_POINT];
+/// The problem of an address that takes effect at a restart; not an action's.
+const LISTEN: &str = "listen";
 /// How many transitions `/status` tells.
 const TRANSITIONS_TOLD: usize = 20;
 
@@ -89,6 +96,8 @@ pub struct Agent {
     config_looked_at: Instant,
     observed: Observed,
     mounted_since: Instant,
+    /// When the first probe of the present mount began.
+    probed_since: Option<Instant>,
     last_answer: Option<(Instant, SystemTime, Duration)>,
     state_since: SystemTime,
     attempt: u32,
@@ -103,6 +112,8 @@ pub struct Agent {
     looks: looks::Looks,
     /// Why this agent itself unmounts the share, while it does.
     let_go: Option<String>,
+    /// The address that the endpoint listens on: that of the first right configuration, or the default.
+    bound: Option<SocketAddr>,
     draining: draining::Draining,
     boot: Boot,
     schedule: Schedule,
@@ -133,6 +144,7 @@ impl Agent {
             config_looked_at: Instant::now(),
             observed: Observed::default(),
             mounted_since: Instant::now(),
+            probed_since: None,
             last_answer: None,
             state_since: now,
             attempt: 0,
@@ -146,6 +158,7 @@ impl Agent {
             transitions: VecDeque::new(),
             looks: looks::Looks::default(),
             let_go: None,
+            bound: None,
             draining: draining::Draining::default(),
             boot: Boot::default(),
             schedule: Schedule::default(),
@@ -157,6 +170,7 @@ impl Agent {
             started: now,
         };
         agent.read_configuration();
+        agent.bound = Some(agent.config().listen);
         agent.boot = Boot::recall(&agent.config().state_dir);
         agent.observed.gate_opened = agent.boot.gate_opened;
         agent.observe_mount();
@@ -212,15 +226,19 @@ impl Agent {
         };
         match parsed {
             Ok(config) => {
-                if let Some(before) = self.config.as_ref().filter(|before| **before != config) {
+                let before = self.config.replace(config.clone());
+                if let Some(before) = before.filter(|before| !before.says_the_same_as(&config)) {
                     info!(file = %self.file.display(), "configuration changed");
-                    if before.listen != config.listen {
-                        let text = "`listen` changed: it takes effect when the agent is restarted";
-                        self.problems.insert("listen", text.to_owned().into());
-                    }
-                    self.forget_what_configuration_decides();
+                    self.forget_what_changed(&before, &config);
                 }
-                self.config = Some(config);
+                let bound = *self.bound.get_or_insert(config.listen);
+                if config.listen == bound {
+                    self.problems.remove(LISTEN);
+                } else {
+                    let text =
+                        format!("`listen` changed: the agent listens on {bound} until it is restarted");
+                    self.problems.insert(LISTEN, text.into());
+                }
                 self.config_problem = None;
             }
             Err(errors) => {
@@ -233,11 +251,24 @@ impl Agent {
         }
     }
 
-    fn forget_what_configuration_decides(&mut self) {
-        self.observed.target = None;
-        self.observed.identity = None;
+    /// What a changed key decided is found anew, and nothing else: a healthy share stays ready through an edit that has nothing to do
+    /// with it.
+    fn forget_what_changed(&mut self, before: &Config, now: &Config) {
+        let file = self.file_name();
+        let is_another_share = before.mount != now.mount
+            || before.region != now.region
+            || self.observed.share(before, &file) != self.observed.share(now, &file);
+        if is_another_share {
+            self.observed.target = None;
+            self.observed.identity = None;
+            // What they were asked for is not asked for any more.
+            self.schedule.cancel(Action::FindTarget.name());
+            self.schedule.cancel(Action::Identify.name());
+        }
+        if before.region != now.region {
+            self.sdk = Sdk::default();
+        }
         self.memory = Memory::default();
-        self.sdk = Sdk::default();
         for action in [Action::FindTarget, Action::Mount, Action::Identify, Action::Lead, Action::Patch] {
             self.schedule.hurry(action.name());
         }
@@ -246,7 +277,8 @@ impl Agent {
     /// Takes the kernel's word for what is mounted; a new mount is a new thing to be judged.
     fn observe_mount(&mut self) {
         let mounted = self.mounts.borrow_and_update().clone();
-        if mounted.as_ref().map(|entry| entry.id) != self.observed.mounted.as_ref().map(|entry| entry.id) {
+        let what = |entry: &MountEntry| (entry.id, entry.device.clone(), entry.source.clone());
+        if mounted.as_ref().map(what) != self.observed.mounted.as_ref().map(what) {
             // What hung on the mount before tells nothing about this one.
             self.schedule.cancel(Action::Probe.name());
             self.schedule.cancel(Action::Identify.name());
@@ -254,6 +286,7 @@ impl Agent {
             self.observed.good_probes = 0;
             self.last_answer = None;
             self.mounted_since = Instant::now();
+            self.probed_since = None;
             self.looks.forget_the_mount();
             self.observed.held = None;
             // Containers that start with it come a moment later; at most half a minute later they are seen anyhow.
@@ -262,6 +295,7 @@ impl Agent {
         }
         self.observed.mounted = mounted;
         self.observed.mounted_for = self.mounted_since.elapsed();
+        self.observed.probed_for = self.probed_since.map(|since| since.elapsed());
         self.observed.silent_for = self.last_answer.map(|(at, _, _)| at.elapsed());
         self.observe_draining();
         self.observed.mount_in_flight = self.schedule.is_in_flight(Action::Mount.name());
@@ -291,6 +325,8 @@ impl Agent {
             self.problems.remove(Action::Mount.name());
         } else {
             self.observed.good_probes = 0;
+            // A close never waits for the back-off of an open that failed.
+            self.schedule.hurry(Action::SetGate { open: false }.name());
         }
         if matches!(to, MountState::Stalled | MountState::Lost) && self.observed.target.is_some() {
             self.schedule.postpone(Action::FindTarget.name(), jittered(ASK_EFS_WITHIN), Instant::now());
@@ -321,7 +357,14 @@ impl Agent {
             Some(config) => (config.clone(), true),
             None => (Config::default(), false),
         };
-        for action in plan(&config, &self.file_name(), &self.observed) {
+        let actions = plan(&config, &self.file_name(), &self.observed);
+        // What is no more to be done can't fail any more.
+        let is_asked_for = |name: &str| actions.iter().any(|action| action.name() == name);
+        let schedule = &self.schedule;
+        self.problems.retain(|name, _| {
+            OTHER_PROBLEMS.contains(name) || is_asked_for(name) || schedule.is_in_flight(name)
+        });
+        for action in actions {
             let needs_no_configuration = matches!(
                 action,
                 Action::LearnInstance | Action::LearnRegistration | Action::SetGuard | Action::SetGate { .. }
@@ -363,7 +406,7 @@ impl Agent {
                 let (Some(mounted), Some(target)) = (&observed.mounted, &observed.target) else { return };
                 let why = format!("{} was let go of for {}", mounted.source, target.source());
                 warn!(%why, "nobody holds the share, and it belongs mounted from another address: unmounting");
-                let job = self.jobs.let_go(mounted.device.clone(), observed.state.is_ready());
+                let job = self.jobs.let_go(mounted.device.clone(), target.address, observed.state.is_ready());
                 self.let_go = Some(why);
                 job
             }
@@ -382,6 +425,7 @@ impl Agent {
             }
             Action::Probe => {
                 let Some(mounted) = &observed.mounted else { return };
+                self.probed_since.get_or_insert_with(Instant::now);
                 self.jobs.probe(mounted.id)
             }
             Action::SetGate { open } => {
@@ -389,6 +433,8 @@ impl Agent {
                 if region.is_empty() {
                     return;
                 }
+                // Until ECS answers it is not known what it has: an answer that is lost must not leave it with the wrong word.
+                self.observed.gate_told = None;
                 if open && !self.boot.gate_opened {
                     // Noted before ECS knows: from then on tasks may hold the mount.
                     self.boot.gate_opened = true;
@@ -406,7 +452,13 @@ impl Agent {
                 let now = timestamp(SystemTime::now());
                 self.jobs.lead(LockRequest { name, instance: instance.id.clone(), now })
             }
-            Action::StepDown => return self.step_down("the share is not ready"),
+            Action::StepDown => {
+                let why = match observed.state.is_ready() {
+                    true => "this instance is registered elsewhere by now, or patching is off",
+                    false => "the share is not ready",
+                };
+                return self.step_down(why);
+            }
             Action::Patch => {
                 let (Ok(rack), Some(cluster), Some(instance), Some(lock)) =
                     (observed.rack(config, &file), observed.cluster(config), &observed.instance, &self.lock)

@@ -46,7 +46,7 @@ pub enum Request {
     LetGo {
         /// `major:minor`.
         device: String,
-        /// Whether the server answers; if not, what waits for it is given up.
+        /// Whether the server answers; if not, the mount is detached without waiting for it.
         answers: bool,
     },
     /// Compare the share's marker. Answer: [`identity::Identity`].

@@ -25,8 +25,7 @@ pub(crate) fn content_under_the_mount_point(lab: &Lab) -> Result<String, Error> 
     let command = reason.split('`').find(|part| part.contains("chattr -R -i")).unwrap_or_default();
     guest.run(command)?;
     lab.reports(1, "ready", SOON)?;
-    let moved = guest
-        .run("cat /var/lib/volumes-agent/found/old-app/web/photo && rm -r /var/lib/volumes-agent/found")?;
+    let moved = guest.run("cat /volumes-found/old-app/web/photo && rm -r /volumes-found")?;
     expect(moved.trim() == "precious", "the content was moved", moved)?;
     Ok(reason)
 }

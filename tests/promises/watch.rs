@@ -64,7 +64,7 @@ pub(crate) fn containers_that_write_elsewhere_are_named(lab: &Lab) -> Result<Str
     let reason = health["reason"].as_str().unwrap_or_default();
     guest.run(reason.split('`').find(|part| part.contains("chattr -R -i")).unwrap_or_default())?;
     lab.reports(1, "ready", SOON)?;
-    let astray = "/var/lib/volumes-agent/found/astray";
+    let astray = "/volumes-found/astray";
     let seen = names(lab, guest, &[(astray, "own-disk"), ("/volumes/removed", "deleted")])?;
     let id = guest.run("docker inspect --format '{{.Id}}' astray")?;
     let ids = seen["containers_elsewhere"].to_string();
@@ -83,9 +83,7 @@ pub(crate) fn containers_that_write_elsewhere_are_named(lab: &Lab) -> Result<Str
     expect(all, "none of them was ended", running)?;
     let lines = guest.run("journalctl -u volumes-agent -o cat --no-pager | grep -c 'why=\"own-disk\"'")?;
     expect(lines.trim() == "1", "one line of the log says so", lines)?;
-    guest.run(
-        "docker rm --force removed kept astray over; rmdir /volumes/kept; rm -r /var/lib/volumes-agent/found",
-    )?;
+    guest.run("docker rm --force removed kept astray over; rmdir /volumes/kept; rm -r /volumes-found")?;
     Ok(problems)
 }
 

@@ -50,6 +50,9 @@ pub fn run(args: &AdoptShareArgs) -> Result<Exit, Failure> {
             records.renewed
         ),
     };
+    for why in &records.unread {
+        page += &format!("warning: the record of a volume is as it was: {why}\n");
+    }
     for path in &records.gone {
         page += &format!("warning: the directory of volume `{path}` is not there; its record is as it was\n");
     }

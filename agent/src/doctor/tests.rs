@@ -43,6 +43,7 @@ pub(crate) fn well() -> Findings {
             zone: "us-east-1a".to_owned(),
             region: "us-east-1".to_owned(),
             subnet: None,
+            wrong_tag: None,
             rack: Some("production".parse().unwrap()),
         }),
         registration: Ok(Registration {

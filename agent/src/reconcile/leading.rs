@@ -34,6 +34,7 @@ impl Agent {
                 info!("this instance leads: it patches the cluster's services");
                 self.lock = Some(Arc::new(Mutex::new(worker)));
                 self.observed.leads = true;
+                self.observed.leads_by = self.observed.lock_name(&self.config());
                 self.memory = Memory::default();
                 self.schedule.hurry(Action::Patch.name());
                 self.patching = Patching {

@@ -6,7 +6,7 @@ use crate::{
     config::ShareChoice,
     ecs_agent::Registration,
     efs::EfsError,
-    guard::Guarded,
+    guard::{Guard, Guarded},
     imds::Instance,
     jobs::Done,
     memory,
@@ -15,6 +15,7 @@ use crate::{
     read_ahead,
     report::{AwsReport, timestamp},
     schedule::jittered,
+    share_worker::WorkerError,
     target_search::{Found, SearchError},
     trouble::Trouble,
 };
@@ -30,6 +31,21 @@ const TARGET_PACE_UNSURE: Duration = Duration::from_secs(60);
 /// The same after EFS failed while the share is ready.
 const TARGET_PACE_FAILED: Duration = Duration::from_secs(600);
 
+/// A marker that can't be read, or not be written, on a share that answers.
+fn unreadable(error: WorkerError) -> Trouble {
+    match error {
+        WorkerError::Failed(trouble) if trouble.code.is_none() => Trouble {
+            code: Some("marker-unreadable".to_owned()),
+            help: Some(
+                "see that the share is writable for root of this instance; the daemon looks again by itself"
+                    .to_owned(),
+            ),
+            ..trouble
+        },
+        error => error.into(),
+    }
+}
+
 impl Agent {
     /// Takes in what a job found.
     pub(super) fn learn(&mut self, done: Done) {
@@ -44,11 +60,11 @@ impl Agent {
                     self.registered(registration);
                 }
             }
-            Done::Guard(result) => {
-                if let Some(guarded) = self.ended(Action::SetGuard, result) {
-                    self.guarded(guarded);
-                }
-            }
+            Done::Guard(result) => match self.ended(Action::SetGuard, result) {
+                Some(guarded) => self.guarded(guarded),
+                // Not known to be set; a mount sets it again just before.
+                None => self.observed.guard = Some(Guard::Unset),
+            },
             Done::Target(share, result) => self.searched(&share, result),
             Done::Mounted(result) => {
                 if let Some(mounted) = self.ended(Action::Mount, result) {
@@ -59,7 +75,7 @@ impl Agent {
                 }
             }
             Done::LetGo(result) => {
-                if self.ended(Action::LetGo, result.map_err(Trouble::from)).is_none() {
+                if self.ended(Action::LetGo, result).is_none() {
                     self.let_go = None;
                 }
             }
@@ -70,8 +86,11 @@ impl Agent {
                 }
             }
             Done::Identified(mount, result) => {
-                if self.is_mounted(mount) {
-                    self.observed.identity = self.ended(Action::Identify, result.map_err(Trouble::from));
+                // A look that failed takes nothing away of what is known.
+                if self.is_mounted(mount)
+                    && let Some(identity) = self.ended(Action::Identify, result.map_err(unreadable))
+                {
+                    self.observed.identity = Some(identity);
                 }
             }
             Done::Probed(mount, result) => {
@@ -124,7 +143,7 @@ impl Agent {
     }
 
     fn guarded(&mut self, guarded: Guarded) {
-        const PROBLEM: &str = "under_the_mount_point";
+        const PROBLEM: &str = super::UNDER_THE_MOUNT_POINT;
         self.observed.guard = Some(guarded.guard);
         if guarded.found_inside.is_empty() {
             self.problems.remove(PROBLEM);
@@ -148,6 +167,11 @@ impl Agent {
         };
         if !matches!(share, ShareChoice::NfsServer { .. }) {
             drop(self.heard(aws.map_or(Ok(()), Err)));
+        }
+        if self.observed.share(&self.config(), &self.file_name()).as_ref() != Ok(share) {
+            // The configuration names another one by now.
+            self.schedule.cancel(Action::FindTarget.name());
+            return;
         }
         let now = Instant::now();
         let name = Action::FindTarget.name();

@@ -3,7 +3,8 @@
 use super::Agent;
 use crate::{
     config::{Config, MountMode},
-    mount::VOLUMES_ROOT,
+    guard::Guard,
+    mount::{self, VOLUMES_ROOT},
     mount_state::{MountState, Seen},
     mountinfo::MountEntry,
     plan::Action,
@@ -48,9 +49,7 @@ impl Agent {
             MountState::Mounting if seen == Seen::Unjudged && self.observed.file_system(config).is_none() => {
                 self.missing(config).during(&format!("found an NFS mount at {VOLUMES_ROOT}"))
             }
-            MountState::Mounting if seen == Seen::Unjudged => {
-                format!("{source} is mounted; waiting for its first answer").into()
-            }
+            MountState::Mounting if seen == Seen::Unjudged => self.unjudged(&source),
             MountState::Mounting => self.attempts(None, &format!("mounting {source}")),
             MountState::Absent if config.mount == MountMode::External => Trouble::coded(
                 "not-mounted-externally",
@@ -58,12 +57,24 @@ impl Agent {
             )
             .help(format!("`mount {VOLUMES_ROOT}`")),
             MountState::Absent if self.observed.target.is_some() => {
-                match self.problems.get(Action::Mount.name()) {
-                    Some(_) => self.attempts(None, &format!("{source} is not mounted")),
-                    None => format!("{source} will be mounted next").into(),
+                let failed = |action: Action| self.problems.get(action.name());
+                match (failed(Action::Mount), failed(Action::SetGuard)) {
+                    (Some(_), _) => self.attempts(None, &format!("{source} is not mounted")),
+                    (None, Some(guard)) => guard.clone().during(&format!("{source} is not mounted")),
+                    (None, None) => format!("{source} will be mounted next").into(),
                 }
             }
             MountState::Absent => self.missing(config),
+        }
+    }
+
+    /// Mounted, and not known to be the right one yet.
+    fn unjudged(&self, source: &str) -> Trouble {
+        let failed = |action: Action| self.problems.get(action.name()).cloned();
+        let what = format!("{source} is mounted");
+        match (failed(Action::Identify), failed(Action::Probe)) {
+            (Some(why), _) | (None, Some(why)) => why.during(&what),
+            (None, None) => format!("{what}; waiting for its first answer").into(),
         }
     }
 
@@ -91,9 +102,17 @@ impl Agent {
     }
 
     fn why_stalled(&self, config: &Config, source: &str) -> Trouble {
-        let silent = self.observed.silent_for.unwrap_or(self.observed.mounted_for).as_secs();
+        if self.observed.silent_for.is_some_and(|silent| silent <= config.stall_deadline) {
+            return self.unjudged(source);
+        }
+        let silent = self.observed.silent_for.or(self.observed.probed_for).unwrap_or_default().as_secs();
         let deadline = humantime::format_duration(config.stall_deadline);
         let what = format!("{source} has not answered for {silent} s (stall_deadline is {deadline})");
+        if let (Some(why), Some(Standing::Chosen | Standing::Another) | None) =
+            (self.problems.get(Action::Probe.name()), self.observed.standing())
+        {
+            return why.clone().during(&what);
+        }
         match (&self.observed.target, self.observed.standing()) {
             (Some(target), Some(Standing::Former)) => Trouble::coded(
                 "address-changed",
@@ -134,11 +153,35 @@ impl Agent {
     /// What an operator should know although the share may be ready: a mount that is right, and not as it should be.
     fn concerns(&self) -> Vec<Trouble> {
         let observed = &self.observed;
+        let mut concerns = Vec::new();
+        if observed.guard == Some(Guard::Unsupported) {
+            concerns.push(Trouble::coded(
+                "guard-unsupported",
+                format!("the root file system has no immutable flag, so {VOLUMES_ROOT} is not guarded: without the share, containers would write to this instance's disk"),
+            )
+            .help("use ext4, xfs or btrfs for the root file system"));
+        }
+        if let (Some(mounted), Some(config)) = (&observed.mounted, &self.config)
+            && observed.state.is_ready()
+        {
+            let lacking = mount::unwanted_options(&mounted.options, &config.mount_flags);
+            if !lacking.is_empty() {
+                concerns.push(
+                    Trouble::coded(
+                        "mount-options",
+                        format!(
+                            "the share is mounted with other options than it should be: {}",
+                            lacking.join(", ")
+                        ),
+                    )
+                    .help("correct them where it is mounted; they change with the next mount"),
+                );
+            }
+        }
         let (Some(target), Some(instance)) = (&observed.target, &observed.instance) else {
-            return Vec::new();
+            return concerns;
         };
         let zone = &instance.zone;
-        let mut concerns = Vec::new();
         match observed.standing() {
             Some(Standing::Another) if target.is_in(Some(zone)) == Some(true) => concerns.push(Trouble::coded(
                 "another-zone",
