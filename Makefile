@@ -18,8 +18,9 @@ demo-down: build
 	target/release/lab down
 
 # Everything: format, lints, unit, property and snapshot tests, and the promises on a booted cluster.
-test: check build
-	$(CARGO) test --release --locked --workspace
+test: build
+	$(CARGO) fmt --all --check
+	CARGO=$(CARGO) tests/everything
 
 # The fault matrix: breaks everything that can break on a booted cluster and writes what was seen to docs/faults.md. Some of its
 # rows alone, without writing: `cargo test --release --test faults -- NAME`.
@@ -30,8 +31,9 @@ test-faults: build
 test-corpus: build
 	CORPUS=$(CORPUS) target/release/corpus
 
-# The compose reader against the Go Docker Compose of a newer Debian, on the corpus' largest file.
+# The mount half on a booted instance beside its floors; the compose reader against the Go Docker Compose of a newer Debian.
 bench: build
+	$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench mount
 	tests/install-compose .lab/cache/compose
 	CORPUS=$(abspath $(CORPUS)) PEER=$(abspath .lab/cache/compose/docker-compose) \
 		$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench config

@@ -1,9 +1,9 @@
 //! The command line: subcommands and flags. No work is done here.
 
 use crate::commands::{
-    apply::ApplyArgs, check_config::CheckConfigArgs, config::ConfigArgs, explain::ExplainArgs,
-    explain_service::ExplainServiceArgs, messages::MessageFormat, patch::PatchArgs, plan::PlanArgs,
-    run::RunArgs, start::StartArgs, status::StatusArgs, wait::WaitArgs,
+    adopt_share::AdoptShareArgs, apply::ApplyArgs, check_config::CheckConfigArgs, config::ConfigArgs,
+    explain::ExplainArgs, explain_service::ExplainServiceArgs, messages::MessageFormat, patch::PatchArgs,
+    plan::PlanArgs, run::RunArgs, start::StartArgs, status::StatusArgs, wait::WaitArgs,
 };
 use clap::{Parser, Subcommand};
 
@@ -39,6 +39,8 @@ pub enum Command {
     Wait(WaitArgs),
     /// What the daemon on this instance knows: ready (0), not ready (1), no daemon (3).
     Status(StatusArgs),
+    /// Say that the share at /volumes is the right one: a restored copy, or one that fstab mounted; refused (1).
+    AdoptShare(AdoptShareArgs),
     /// The long story of a diagnostic code, such as `relative-source`.
     Explain(ExplainArgs),
     /// Why an ECS service is or is not patched, step by step, from ECS itself: nothing left to do (0), something (1).

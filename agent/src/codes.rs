@@ -1,7 +1,8 @@
 //! The diagnostic codes: each with its story, and those that only warn.
 
-/// All stories: the page that is published is the one that is printed.
-const PAGE: &str = include_str!("../../docs/codes.md");
+/// All stories: the pages that are published are what is printed. What compose files and task definitions are told, and what is
+/// told of the share.
+const PAGES: [&str; 2] = [include_str!("../../docs/codes.md"), include_str!("../../docs/share-codes.md")];
 
 /// Codes of warnings, which can be silenced. All others refuse something.
 pub const WARNINGS: [&str; 13] = [
@@ -22,14 +23,14 @@ pub const WARNINGS: [&str; 13] = [
 
 /// A code's section without its heading.
 pub fn section(code: &str) -> Option<&'static str> {
-    let start = PAGE.find(&format!("\n## {code}\n"))? + code.len() + "\n## \n".len();
-    let rest = &PAGE[start..];
+    let heading = format!("\n## {code}\n");
+    let rest = PAGES.iter().find_map(|page| page.split_once(&heading))?.1;
     Some(rest.split("\n## ").next().unwrap_or(rest).trim())
 }
 
 /// Each code with the first line of its story.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let sections = PAGE.split("\n## ").skip(1);
+    let sections = PAGES.iter().flat_map(|page| page.split("\n## ").skip(1));
     sections.filter_map(|section| {
         let (code, text) = section.split_once('\n')?;
         Some((code.trim(), text.trim().lines().next().unwrap_or_default()))

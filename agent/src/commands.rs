@@ -1,5 +1,6 @@
 //! The subcommands: each reads its input, asks the core, prints the answer. One file a command.
 
+pub mod adopt_share;
 pub mod apply;
 pub mod check_config;
 pub mod columns;
@@ -54,6 +55,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::ExplainService(args) => explain_service::run(&args),
+        Command::AdoptShare(args) => adopt_share::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Release => release::run(),
         Command::ShareWorker { parent } => share_worker::serve(parent)

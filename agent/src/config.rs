@@ -5,7 +5,7 @@
 
 use crate::{
     names::{NameError, Rack},
-    spelling,
+    spelling, target,
 };
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ const DEFAULT_GATE_GOOD_PROBES: u32 = 3;
 const DEFAULT_STATE_DIR: &str = "/var/lib/volumes-agent";
 
 /// The keys, their values' forms, and what they are for: for `--help`, `check-config` and the documentation.
-pub const KEYS: [(&str, &str, &str); 14] = [
+pub const KEYS: [(&str, &str, &str); 16] = [
     ("file_system", "ID", "The EFS file system, by its id"),
     ("file_system_tag", "KEY=VALUE", "The EFS file system, by a tag [default: convox.rack=<rack>]"),
     ("nfs_server", "ADDRESS:/EXPORT", "Any NFSv4.1 server instead of EFS, as address:/export"),
@@ -50,6 +50,11 @@ pub const KEYS: [(&str, &str, &str); 14] = [
         "ADDRESS:PORT",
         "Address and port of /healthz, /metrics and /status [default: 127.0.0.1:12049]",
     ),
+    (
+        "mount",
+        "direct|external",
+        "Who mounts the share: the agent, or fstab or efs-utils (then `file_system` is needed) [default: direct]",
+    ),
     ("mount_flags", "FLAGS", "Mount flags: nosuid, nodev, noexec, noatime [default: nosuid,nodev]"),
     ("host_paths", "PATHS", "Paths of the instance that services may bind as they are, separated by commas"),
     ("patch", "on|off", "Whether this agent may patch task definitions: on or off [default: on]"),
@@ -59,6 +64,11 @@ pub const KEYS: [(&str, &str, &str); 14] = [
         "gate_good_probes",
         "COUNT",
         "Answered probes in a row before tasks may be placed on the instance [default: 3]",
+    ),
+    (
+        "drain_after",
+        "TIME|off",
+        "Set the instance to DRAINING in ECS when the share was not ready for so long: a time or off [default: off]",
     ),
     ("state_dir", "DIRECTORY", "What the agent remembers over a reboot [default: /var/lib/volumes-agent]"),
 ];
@@ -108,6 +118,28 @@ pub enum ShareChoice {
     },
 }
 
+/// The key and the value, as in the configuration; two choices are the same exactly if their texts are.
+impl fmt::Display for ShareChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FileSystem(id) => write!(f, "file_system={id}"),
+            Self::Tag { key, value } => write!(f, "file_system_tag={key}={value}"),
+            Self::NfsServer { address, export } => {
+                write!(f, "nfs_server={}", target::source(*address, export))
+            }
+        }
+    }
+}
+
+/// Who mounts the share at the volumes root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountMode {
+    /// The agent.
+    Direct,
+    /// fstab, efs-utils, or whoever: the agent watches, guards and gates what is there, and never touches it.
+    External,
+}
+
 /// A flag of mount(2) that the configuration may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -135,6 +167,8 @@ pub struct Config {
     pub region: Option<String>,
     /// Where the endpoint listens.
     pub listen: SocketAddr,
+    /// Who mounts the share.
+    pub mount: MountMode,
     /// Flags of the mount.
     pub mount_flags: Vec<MountFlag>,
     /// Paths of the instance that declarations may name verbatim.
@@ -147,6 +181,8 @@ pub struct Config {
     pub stall_deadline: Duration,
     /// Answered probes in a row that open the gate.
     pub gate_good_probes: u32,
+    /// How long the share has to be away until the instance is drained; absent: it never is.
+    pub drain_after: Option<Duration>,
     /// Local directory for what is remembered over a reboot.
     pub state_dir: PathBuf,
     /// Each key that somebody set, its text, and where.
@@ -386,12 +422,14 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         cluster: None,
         region: None,
         listen: SocketAddr::from(([127, 0, 0, 1], 12049)),
+        mount: MountMode::Direct,
         mount_flags: vec![MountFlag::Nosuid, MountFlag::Nodev],
         host_paths: Vec::new(),
         patch: true,
         probe_interval: DEFAULT_PROBE_INTERVAL,
         stall_deadline: DEFAULT_STALL_DEADLINE,
         gate_good_probes: DEFAULT_GATE_GOOD_PROBES,
+        drain_after: None,
         state_dir: PathBuf::from(DEFAULT_STATE_DIR),
         origins: BTreeMap::new(),
     };
@@ -404,6 +442,14 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         text.parse()
             .map(|listen| config.listen = listen)
             .map_err(|_| format!("an address and a port, as in {DEFAULT_LISTEN}"))
+    });
+    value("mount", &mut |text| {
+        config.mount = match text {
+            "direct" => MountMode::Direct,
+            "external" => MountMode::External,
+            _ => return Err("`direct` or `external`".to_owned()),
+        };
+        Ok(())
     });
     value("mount_flags", &mut |text| mount_flags(text).map(|flags| config.mount_flags = flags));
     value("host_paths", &mut |text| host_paths(text).map(|paths| config.host_paths = paths));
@@ -424,6 +470,7 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         }
         _ => Err("a whole number from 1 to 1000".to_owned()),
     });
+    value("drain_after", &mut |text| drain_after(text).map(|time| config.drain_after = time));
     value("state_dir", &mut |text| {
         if !text.starts_with('/') {
             return Err("an absolute path".to_owned());
@@ -442,6 +489,15 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         });
     }
     config.share = shares.into_iter().next().map(|(_, share)| share);
+    if config.mount == MountMode::External && !matches!(config.share, Some(ShareChoice::FileSystem(_))) {
+        let origin = values.get("mount").map_or(Origin::Default, |(_, origin)| origin.clone());
+        errors.push(ConfigError::Value {
+            origin,
+            key: "mount",
+            value: "external".to_owned(),
+            allowed: "it needs `file_system`, the id that the share's marker must name".to_owned(),
+        });
+    }
     config.origins = values;
     config
 }
@@ -511,6 +567,16 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Shorter ones would move tasks for what a hard mount waits out.
+fn drain_after(text: &str) -> Result<Option<Duration>, String> {
+    let (least, most) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
+    match humantime::parse_duration(text) {
+        _ if text == "off" => Ok(None),
+        Ok(time) if (least..=most).contains(&time) => Ok(Some(time)),
+        _ => Err("`off`, or a time from 10s to 24h, as in 10m".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -561,6 +627,18 @@ mod tests {
     }
 
     #[test]
+    fn an_external_mount_needs_the_file_system_that_it_must_be() {
+        let allowed = "it needs `file_system`, the id that the share's marker must name";
+        for text in ["mount = \"external\"", "nfs_server = \"10.0.0.1:/\"\nmount = \"external\""] {
+            let errors = errors(text);
+            assert!(errors.len() == 1 && errors[0].ends_with(allowed), "{errors:?}");
+        }
+        let config = Config::parse(&file("mount = \"external\"\nfile_system = \"fs-01234567\"")).unwrap();
+        assert_eq!(config.mount, MountMode::External);
+        assert_eq!(config.share.unwrap().to_string(), "file_system=fs-01234567");
+    }
+
+    #[test]
     fn an_unknown_variable_is_an_error() {
         let sources = Sources {
             environment: vec![("VOLUMES_AGENT_RACKET".to_owned(), "b".to_owned())],
@@ -577,6 +655,14 @@ mod tests {
         for (good, export) in [("10.0.0.1:/", "/"), ("[fd00::5]:/a/b", "/a/b")] {
             assert!(matches!(nfs_server(good), Ok(ShareChoice::NfsServer { export: e, .. }) if e == export));
         }
+    }
+
+    #[test]
+    fn draining_is_off_unless_a_time_is_given() {
+        assert_eq!(Config::default().drain_after, None);
+        assert_eq!(drain_after("off"), Ok(None));
+        assert_eq!(drain_after("10m"), Ok(Some(Duration::from_secs(600))));
+        assert!(drain_after("5s").is_err() && drain_after("").is_err() && drain_after("on").is_err());
     }
 
     #[test]

@@ -140,6 +140,45 @@ pub fn ensure(request: &EnsureRequest) -> Result<Ensured, DirectoriesError> {
     Ok(done)
 }
 
+/// What became of the records of a share that was adopted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// Records that took the inode of the directory that is there now.
+    pub renewed: usize,
+    /// Layout paths of volumes whose directory is not there; their records are as they were.
+    pub gone: Vec<String>,
+}
+
+/// Gives each record the inode of its directory as it is now: in a restored copy every file has another one.
+///
+/// # Errors
+/// [`ShareError`]; what was renewed before it stays, and doing it again does the rest.
+pub fn renew_records() -> Result<Renewed, ShareError> {
+    let records = Directory::of_agent("volumes")?;
+    let mut done = Renewed::default();
+    for name in records.names()?.into_iter().filter(|name| name.ends_with(".json") && !name.starts_with('.'))
+    {
+        let Some(mut record) = records.read::<Record>(&name)? else { continue };
+        let mut directory = Some(Directory::root()?);
+        for component in record.path.split('/') {
+            directory = match directory {
+                Some(at) => at.open(component)?,
+                None => break,
+            };
+        }
+        match directory.map(|directory| directory.inode()).transpose()? {
+            None => done.gone.push(record.path),
+            Some(inode) if inode == record.inode => {}
+            Some(inode) => {
+                record.inode = inode;
+                records.replace(&name, &record)?;
+                done.renewed += 1;
+            }
+        }
+    }
+    Ok(done)
+}
+
 fn claim(joined: &str, owner: &Owner) -> Result<(), DirectoriesError> {
     let owners = Directory::of_agent("owners")?;
     let name = format!("{joined}.json");

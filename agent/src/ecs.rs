@@ -5,6 +5,7 @@
 
 use crate::{
     aws::AwsError,
+    draining::Status,
     pace::Bucket,
     service::{Deployment, Event, Instances, Rollout, Service, StoppedTask},
 };
@@ -98,6 +99,59 @@ impl Ecs {
             .await
             .map(drop)
             .map_err(|error| AwsError::of(CALL, &error))
+    }
+
+    /// Whether a container instance is active or draining.
+    ///
+    /// # Errors
+    /// [`AwsError`]
+    pub async fn status(&self, cluster: &str, container_instance: &str) -> Result<Status, AwsError> {
+        let answer = self
+            .client
+            .describe_container_instances()
+            .cluster(cluster)
+            .container_instances(container_instance)
+            .send()
+            .await
+            .map_err(|error| AwsError::of("ecs:DescribeContainerInstances", &error))?;
+        let status = answer.container_instances().first().and_then(|instance| instance.status());
+        Ok(match status {
+            Some("ACTIVE") => Status::Active,
+            Some("DRAINING") => Status::Draining,
+            _ => Status::Other,
+        })
+    }
+
+    /// Sets a container instance to DRAINING, or back to ACTIVE.
+    ///
+    /// # Errors
+    /// [`AwsError`]; a container instance that ECS doesn't know is [`AwsError::Refused`].
+    pub async fn set_draining(
+        &self,
+        cluster: &str,
+        container_instance: &str,
+        draining: bool,
+    ) -> Result<(), AwsError> {
+        const CALL: &str = "ecs:UpdateContainerInstancesState";
+        let status =
+            if draining { ContainerInstanceStatus::Draining } else { ContainerInstanceStatus::Active };
+        let answer = self
+            .client
+            .update_container_instances_state()
+            .cluster(cluster)
+            .container_instances(container_instance)
+            .status(status)
+            .send()
+            .await
+            .map_err(|error| AwsError::of(CALL, &error))?;
+        match answer.failures().first() {
+            None => Ok(()),
+            Some(failure) => Err(AwsError::Refused {
+                call: CALL,
+                code: failure.reason().unwrap_or("no reason").to_owned(),
+                cause: container_instance.to_owned(),
+            }),
+        }
     }
 
     /// All active services of the cluster.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 const INTROSPECTION: &str = "http://127.0.0.1:51678/v1/metadata";
+const TASKS: &str = "http://127.0.0.1:51678/v1/tasks";
 const CONFIG_FILE: &str = "/etc/ecs/ecs.config";
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -56,6 +57,45 @@ pub async fn registration() -> Result<Registration, RegistrationError> {
         }
         _ => Err(RegistrationError::NoInstance { status: answer.status }),
     }
+}
+
+/// A task as introspection tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Task {
+    /// Its ARN.
+    pub arn: String,
+    /// The task definition's family.
+    #[serde(default)]
+    pub family: String,
+    /// Its containers.
+    #[serde(default)]
+    pub containers: Vec<Container>,
+}
+
+/// A container of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Container {
+    /// Docker's id.
+    #[serde(default)]
+    pub docker_id: String,
+    /// The name in the task definition.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// The tasks of this instance. None where introspection doesn't answer: a name is a help, not a condition.
+pub async fn tasks() -> Vec<Task> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Tasks {
+        #[serde(default)]
+        tasks: Vec<Task>,
+    }
+    let answer = loopback::get(TASKS, TIMEOUT).await.ok();
+    let tasks = answer.and_then(|answer| serde_json::from_slice::<Tasks>(&answer.body).ok());
+    tasks.map(|answer| answer.tasks).unwrap_or_default()
 }
 
 /// `ECS_CLUSTER` of the ECS agent's configuration, which user data may write after boot: read it again.

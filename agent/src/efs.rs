@@ -1,27 +1,16 @@
 //! Amazon EFS: which file system, and which of its mount targets.
 
-use crate::{aws::AwsError, config::ShareChoice};
+use crate::{
+    aws::AwsError,
+    config::ShareChoice,
+    target::{self, Candidate, MountTarget, Place},
+    trouble::Trouble,
+};
 use aws_config::SdkConfig;
 use aws_sdk_efs::{
     Client,
     types::{FileSystemDescription, LifeCycleState, MountTargetDescription},
 };
-use std::net::IpAddr;
-
-/// What will be mounted, from where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountTarget {
-    /// The file system's id, or `nfs:address:/export` for a plain NFS server: what the marker names.
-    pub file_system: String,
-    /// The server's address.
-    pub address: IpAddr,
-    /// The exported path.
-    pub export: String,
-    /// The zone the address is in; a plain server has none.
-    pub zone: Option<String>,
-    /// Every address under which the same file system may be mounted: any of these is the right one.
-    pub all_addresses: Vec<IpAddr>,
-}
 
 /// Why there is no mount target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +33,13 @@ pub enum EfsError {
         /// Their ids.
         found: Vec<String>,
     },
-    /// There is no such file system, or it isn't available.
+    /// There is no such file system in this account and Region.
+    #[error("there is no EFS file system {id} in this account and Region")]
+    NoSuch {
+        /// Its id.
+        id: String,
+    },
+    /// It is being made or deleted.
     #[error("file system {id} is {state}, not available")]
     NotAvailable {
         /// Its id.
@@ -66,36 +61,71 @@ pub enum EfsError {
 }
 
 impl EfsError {
+    /// The stable word for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoneTagged { .. } | Self::NoSuch { .. } => "no-file-system",
+            Self::SeveralTagged { .. } => "several-file-systems",
+            Self::NotAvailable { .. } => "file-system-not-available",
+            Self::NoMountTarget { others, .. } if others.is_empty() => "no-mount-target",
+            Self::NoMountTarget { .. } => "mount-target-not-available",
+            Self::Aws(AwsError::Denied { .. }) => "efs-denied",
+            Self::Aws(AwsError::Throttled { .. }) => "efs-throttled",
+            Self::Aws(AwsError::Unreachable { .. }) => "efs-unreachable",
+            Self::Aws(AwsError::Refused { .. } | AwsError::Garbled { .. }) => "efs-refused",
+        }
+    }
+
     /// What to do next.
     pub fn help(&self) -> String {
         match self {
             Self::NoneTagged { key, value } => format!(
-                "tag the file system `{key}={value}`, or name it by `file_system` in the configuration file (flag --file-system)"
+                "Tag the file system `{key}={value}`, or name it by `file_system` in the configuration file (flag --file-system)"
             ),
             Self::SeveralTagged { .. } => {
-                "name the right one by `file_system` in the configuration file (flag --file-system)".to_owned()
+                "Name the right one by `file_system` in the configuration file (flag --file-system)".to_owned()
             }
-            Self::NotAvailable { .. } | Self::Aws(AwsError::Refused { .. }) => {
-                "check the file system's id and region".to_owned()
+            Self::NoSuch { .. } | Self::Aws(AwsError::Refused { .. } | AwsError::Garbled { .. }) => {
+                "Check the file system's id, and the Region".to_owned()
             }
-            Self::NoMountTarget { id, .. } => format!("create a mount target of {id} in each zone of the cluster"),
-            Self::Aws(error) if error.is_denied() => {
-                "give the instance's role elasticfilesystem:DescribeFileSystems and elasticfilesystem:DescribeMountTargets"
+            Self::NotAvailable { .. } => "It is asked again by itself".to_owned(),
+            Self::NoMountTarget { others, .. } if !others.is_empty() => {
+                "A new one takes a minute or two; it is asked again by itself".to_owned()
+            }
+            Self::NoMountTarget { id, .. } => format!("Create a mount target of {id} in each zone of the cluster"),
+            Self::Aws(AwsError::Denied { .. }) => {
+                "Give the instance's role elasticfilesystem:DescribeFileSystems and elasticfilesystem:DescribeMountTargets"
                     .to_owned()
             }
-            Self::Aws(_) => "it is tried again by itself".to_owned(),
+            Self::Aws(AwsError::Throttled { .. } | AwsError::Unreachable { .. }) => "It is tried again by itself".to_owned(),
         }
+    }
+
+    /// Whether EFS left the question open, so that another source may answer it: it wasn't reached, wouldn't, or made no sense. What
+    /// it did answer (no such file system, no mount target) nobody else knows better.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Aws(_))
     }
 }
 
-/// The mount target for an instance in `zone`: its own zone's, else any other's.
+impl From<EfsError> for Trouble {
+    fn from(error: EfsError) -> Self {
+        Self::coded(error.code(), error.to_string()).help(error.help())
+    }
+}
+
+/// The mount target for an instance at `place`, as EFS tells it.
 ///
 /// # Errors
 /// [`EfsError`]
-pub async fn mount_target(sdk: &SdkConfig, share: &ShareChoice, zone: &str) -> Result<MountTarget, EfsError> {
+pub async fn mount_target(
+    sdk: &SdkConfig,
+    share: &ShareChoice,
+    place: Place<'_>,
+) -> Result<MountTarget, EfsError> {
     let client = Client::new(sdk);
     let id = match share {
-        ShareChoice::NfsServer { address, export } => return Ok(plain_server(*address, export)),
+        ShareChoice::NfsServer { address, export } => return Ok(MountTarget::plain_server(*address, export)),
         ShareChoice::FileSystem(id) => available(&client, id).await?,
         ShareChoice::Tag { key, value } => tagged(&client, key, value).await?,
     };
@@ -104,27 +134,19 @@ pub async fn mount_target(sdk: &SdkConfig, share: &ShareChoice, zone: &str) -> R
     while let Some(target) = pages.next().await {
         targets.push(target.map_err(|error| AwsError::of("elasticfilesystem:DescribeMountTargets", &error))?);
     }
-    choose(&id, &targets, zone)
-}
-
-/// A plain NFS server is its own mount target, in no zone.
-pub fn plain_server(address: IpAddr, export: &str) -> MountTarget {
-    MountTarget {
-        file_system: format!("nfs:{address}:{export}"),
-        address,
-        export: export.to_owned(),
-        zone: None,
-        all_addresses: vec![address],
-    }
+    choose(&id, &targets, place)
 }
 
 async fn available(client: &Client, id: &str) -> Result<String, EfsError> {
-    let answer = client
-        .describe_file_systems()
-        .file_system_id(id)
-        .send()
-        .await
-        .map_err(|error| AwsError::of("elasticfilesystem:DescribeFileSystems", &error))?;
+    let answer =
+        client.describe_file_systems().file_system_id(id).send().await.map_err(
+            |error| match AwsError::of("elasticfilesystem:DescribeFileSystems", &error) {
+                AwsError::Refused { code, .. } if code == "FileSystemNotFound" => {
+                    EfsError::NoSuch { id: id.to_owned() }
+                }
+                other => EfsError::Aws(other),
+            },
+        )?;
     let found = answer.file_systems.unwrap_or_default();
     only_available(found.iter().find(|found| found.file_system_id == id), id)
 }
@@ -161,27 +183,22 @@ fn only_available(found: Option<&FileSystemDescription>, id: &str) -> Result<Str
     }
 }
 
-/// The own zone first: traffic to another zone costs, and falls with that zone.
-fn choose(id: &str, targets: &[MountTargetDescription], zone: &str) -> Result<MountTarget, EfsError> {
-    let usable = |target: &MountTargetDescription| {
-        let available = target.life_cycle_state == LifeCycleState::Available;
-        let address = target.ip_address.as_deref()?.parse::<IpAddr>().ok()?;
-        available.then(|| (address, target.availability_zone_name.clone()))
-    };
-    let mut addresses: Vec<(IpAddr, Option<String>)> = targets.iter().filter_map(usable).collect();
-    addresses.sort();
-    let chosen = addresses.iter().find(|(_, at)| at.as_deref() == Some(zone)).or_else(|| addresses.first());
-    let Some((address, zone)) = chosen.cloned() else {
+fn choose(id: &str, targets: &[MountTargetDescription], place: Place<'_>) -> Result<MountTarget, EfsError> {
+    let candidates: Vec<Candidate> = targets.iter().filter_map(candidate).collect();
+    target::choose(id, &candidates, place).ok_or_else(|| {
         let others =
             targets.iter().map(|t| format!("{}: {}", t.mount_target_id, t.life_cycle_state.as_str()));
-        return Err(EfsError::NoMountTarget { id: id.to_owned(), others: others.collect() });
-    };
-    Ok(MountTarget {
-        file_system: id.to_owned(),
-        address,
-        export: "/".to_owned(),
-        zone,
-        all_addresses: addresses.into_iter().map(|(address, _)| address).collect(),
+        EfsError::NoMountTarget { id: id.to_owned(), others: others.collect() }
+    })
+}
+
+/// `None`: it can't be mounted from now.
+fn candidate(target: &MountTargetDescription) -> Option<Candidate> {
+    let addresses = [target.ip_address.as_deref(), target.ipv6_address.as_deref()];
+    (target.life_cycle_state == LifeCycleState::Available).then(|| Candidate {
+        addresses: addresses.into_iter().flatten().filter_map(|address| address.parse().ok()).collect(),
+        zone: target.availability_zone_name.clone(),
+        subnet: target.subnet_id.clone(),
     })
 }
 
@@ -201,19 +218,20 @@ mod tests {
             .unwrap()
     }
 
+    const PLACE: Place<'_> = Place { zone: "b", subnet: None };
+
     #[test]
-    fn the_own_zone_comes_first_and_another_one_is_better_than_none() {
+    fn what_is_not_available_is_passed_over_and_named_where_nothing_else_is() {
         use LifeCycleState::{Available, Creating};
-        let both = [target("10.0.0.1", "a", Available), target("10.0.1.1", "b", Available)];
-        let chosen = choose("fs-1", &both, "b").unwrap();
-        assert_eq!((chosen.address.to_string().as_str(), chosen.zone.as_deref()), ("10.0.1.1", Some("b")));
-        assert_eq!(chosen.all_addresses.len(), 2);
-        assert_eq!(choose("fs-1", &both, "c").unwrap().zone.as_deref(), Some("a"));
         let creating = [target("10.0.0.1", "a", Available), target("10.0.1.1", "b", Creating)];
-        assert_eq!(choose("fs-1", &creating, "b").unwrap().zone.as_deref(), Some("a"));
+        let chosen = choose("fs-1", &creating, PLACE).unwrap();
+        assert_eq!((chosen.zone.as_deref(), chosen.all_addresses.len()), (Some("a"), 1));
+        let error = choose("fs-1", &creating[1..], PLACE).unwrap_err();
         assert_eq!(
-            choose("fs-1", &creating[1..], "b").unwrap_err().to_string(),
+            error.to_string(),
             "file system fs-1 has no mount target that is available (fsmt-b: creating)"
         );
+        assert_eq!(error.code(), "mount-target-not-available");
+        assert_eq!(choose("fs-1", &[], PLACE).unwrap_err().code(), "no-mount-target");
     }
 }

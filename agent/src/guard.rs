@@ -10,7 +10,10 @@ use rustix::{
     mount::OpenTreeFlags,
 };
 use serde::{Deserialize, Serialize};
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    ffi::CString,
+    os::fd::{AsFd, OwnedFd},
+};
 
 /// The volumes root's name below `/`.
 const NAME: &str = "volumes";
@@ -33,7 +36,7 @@ pub enum Guard {
 pub struct Guarded {
     /// The flag's state now.
     pub guard: Guard,
-    /// Directories that lay under the mount point from before, relative to it, flagged as well.
+    /// Names of what lies in the bare mount point from before, flagged as well, with all that is in it.
     pub found_inside: Vec<String>,
 }
 
@@ -63,7 +66,8 @@ fn failed(what: &str) -> impl FnOnce(Errno) -> GuardError {
     move |errno| GuardError::Failed { what, errno }
 }
 
-/// Makes the mount point, if it isn't there, and sets the flag on it and on the directories inside.
+/// Makes the mount point, if it isn't there, and sets the flag on it and on all that lies inside: nothing there is changed,
+/// hidden or removed.
 ///
 /// # Errors
 /// [`GuardError`]: the mount point is as it was, or flagged in part.
@@ -74,10 +78,21 @@ pub fn set() -> Result<Guarded, GuardError> {
         Err(errno) => return Err(failed("making /volumes")(errno)),
     }
     let mount_point = open_directory(&root, NAME)?.ok_or(GuardError::NotADirectory)?;
-    let mut found_inside = Vec::new();
-    flag_inside(&mount_point, "", &mut found_inside)?;
+    let found_inside = flag_inside(&mount_point, "")?;
     let guard = flag(&mount_point, "/volumes")?;
     Ok(Guarded { guard, found_inside })
+}
+
+/// Names of what lies in the bare mount point; changes nothing.
+///
+/// # Errors
+/// [`GuardError`]
+pub fn found_inside() -> Result<Vec<String>, GuardError> {
+    let root = bare_root()?;
+    match open_directory(&root, NAME)? {
+        Some(mount_point) => Ok(for_people(&names_in(&mount_point, "")?)),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Whether the flag is set; changes nothing.
@@ -115,12 +130,12 @@ fn open_directory(parent: impl AsFd, name: &str) -> Result<Option<OwnedFd>, Guar
     }
 }
 
-fn flag(directory: &OwnedFd, name: &str) -> Result<Guard, GuardError> {
-    let result = rustix::fs::ioctl_getflags(directory).and_then(|flags| {
+fn flag(file: &OwnedFd, name: &str) -> Result<Guard, GuardError> {
+    let result = rustix::fs::ioctl_getflags(file).and_then(|flags| {
         if flags.contains(IFlags::IMMUTABLE) {
             Ok(())
         } else {
-            rustix::fs::ioctl_setflags(directory, flags | IFlags::IMMUTABLE)
+            rustix::fs::ioctl_setflags(file, flags | IFlags::IMMUTABLE)
         }
     });
     match result {
@@ -130,25 +145,43 @@ fn flag(directory: &OwnedFd, name: &str) -> Result<Guard, GuardError> {
     }
 }
 
-/// The flag of a directory doesn't reach into the directories in it: each is flagged, and named to the operator.
-fn flag_inside(directory: &OwnedFd, path: &str, found: &mut Vec<String>) -> Result<(), GuardError> {
-    let entries =
-        rustix::fs::Dir::read_from(directory).map_err(failed(&format!("listing /volumes/{path}")))?;
-    for entry in entries {
-        let entry = entry.map_err(failed(&format!("listing /volumes/{path}")))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name == "." || name == ".." {
-            continue;
-        }
-        let stat = rustix::fs::statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(failed(&format!("stat of /volumes/{path}{name}")))?;
-        if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()
-            && let Some(inner) = open_directory(directory, &name)?
-        {
-            found.push(format!("{path}{name}"));
-            flag_inside(&inner, &format!("{path}{name}/"), found)?;
-            flag(&inner, &format!("/volumes/{path}{name}"))?;
+/// The flag of a directory doesn't reach into what is in it: a container could be bound there, so all of it is flagged. Gives the
+/// names in this directory.
+fn flag_inside(directory: &OwnedFd, path: &str) -> Result<Vec<String>, GuardError> {
+    let names = names_in(directory, path)?;
+    for name in &names {
+        let inner = format!("{path}{}", name.to_string_lossy());
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(failed(&format!("stat of /volumes/{inner}")))?;
+        let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+        // Only these have flags, and opening a device or a pipe may do something.
+        if kind.is_dir() || kind.is_file() {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(directory, name, flags, Mode::empty())
+                .map_err(failed(&format!("opening /volumes/{inner}")))?;
+            if kind.is_dir() {
+                flag_inside(&file, &format!("{inner}/"))?;
+            }
+            flag(&file, &format!("/volumes/{inner}"))?;
         }
     }
-    Ok(())
+    Ok(for_people(&names))
+}
+
+/// Sorted.
+fn names_in(directory: &OwnedFd, path: &str) -> Result<Vec<CString>, GuardError> {
+    let what = format!("listing /volumes/{path}");
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory).map_err(failed(&what))? {
+        let name = entry.map_err(failed(&what))?.file_name().to_owned();
+        if name.as_c_str() != c"." && name.as_c_str() != c".." {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn for_people(names: &[CString]) -> Vec<String> {
+    names.iter().map(|name| name.to_string_lossy().into_owned()).collect()
 }

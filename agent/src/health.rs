@@ -1,7 +1,7 @@
 //! The endpoint for operators: `/healthz`, `/metrics`, `/status`. It reads the last report and nothing else, so it answers
-//! whatever the share does. Loopback by default; serves no secrets, takes no commands.
+//! whatever the share and other callers do. Loopback by default; serves no secrets, takes no commands.
 
-use crate::{metrics, report::Report};
+use crate::{callers, metrics, report::Report};
 use axum::{
     Json, Router,
     extract::State,
@@ -36,7 +36,7 @@ pub async fn serve(listener: TcpListener, reports: Reports) -> io::Result<()> {
         .route("/status", get(status))
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is /healthz, /metrics and /status\n") })
         .with_state(reports);
-    axum::serve(listener, router).await
+    callers::serve(listener, router).await
 }
 
 async fn healthz(State(reports): State<Reports>) -> Response {

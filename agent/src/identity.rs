@@ -2,7 +2,11 @@
 //!
 //! A restored copy carries the marker of the original and must not be taken for it.
 
-use crate::share::{AGENT_DIRECTORY, Created, Directory, FORMAT, ShareError};
+use crate::{
+    directories::{self, Renewed},
+    share::{AGENT_DIRECTORY, Created, Directory, FORMAT, ShareError},
+    trouble::Trouble,
+};
 use serde::{Deserialize, Serialize};
 
 /// The marker's name in the agent's directory.
@@ -22,25 +26,123 @@ pub enum Identity {
     Same,
     /// The marker names another one.
     Other(String),
+    /// There is no marker, and it is not the agent's to write one.
+    Unmarked,
 }
 
-/// Compares the marker with `file_system`; a share without one gets it.
+/// Why a share was not adopted. Its marker is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// The marker names another file system than the operator said.
+    #[error("the share's marker {} names `{found}`, not `{expected}`", marker_path())]
+    Another {
+        /// What it names.
+        found: String,
+        /// What was said.
+        expected: String,
+    },
+    /// There is a marker, and the operator named none.
+    #[error("the share's marker {} names `{found}`", marker_path())]
+    Marked {
+        /// What it names.
+        found: String,
+    },
+    /// The operator named a marker, and there is none.
+    #[error(
+        "the share has no marker {}, and `--from {expected}` says that it names `{expected}`",
+        marker_path()
+    )]
+    NoMarker {
+        /// What was said.
+        expected: String,
+    },
+    /// A call on the share.
+    #[error(transparent)]
+    Share(#[from] ShareError),
+}
+
+impl AdoptError {
+    /// What to do next.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Another { found, .. } | Self::Marked { found } => format!(
+                "if this share is a copy of {found} that shall be used from now on: `volumes-agent adopt-share --from {found}`"
+            ),
+            Self::NoMarker { .. } => "leave out --from to mark it for the first time".to_owned(),
+            Self::Share(_) => "look at the share: `volumes-agent doctor`".to_owned(),
+        }
+    }
+}
+
+impl From<AdoptError> for Trouble {
+    fn from(error: AdoptError) -> Self {
+        Self::from(crate::diagnostics::in_one_line(&error)).help(error.help())
+    }
+}
+
+/// Compares the marker with `file_system`. A share without one gets it, if it may be marked.
 ///
 /// # Errors
 /// [`ShareError`]
-pub fn identify(file_system: &str) -> Result<Identity, ShareError> {
+pub fn identify(file_system: &str, may_mark: bool) -> Result<Identity, ShareError> {
+    if !may_mark {
+        let root = Directory::root()?;
+        let Some(directory) = root.open(AGENT_DIRECTORY)? else { return Ok(Identity::Unmarked) };
+        let found = directory.read::<Marker>(MARKER)?;
+        return Ok(found.map_or(Identity::Unmarked, |found| judge(found, file_system)));
+    }
     // The agent's directory is made by whoever comes first; two agents at once agree by the link.
     let directory = Directory::of_agent("")?;
-    let marker = Marker { format: FORMAT, file_system: file_system.to_owned() };
     if let Some(found) = directory.read::<Marker>(MARKER)? {
         return Ok(judge(found, file_system));
     }
-    match directory.create(MARKER, &marker)? {
+    match directory.create(MARKER, &Marker::of(file_system))? {
         Created::Made => Ok(Identity::Same),
         Created::Existed => {
             let found = directory.read::<Marker>(MARKER)?;
             Ok(found.map_or(Identity::Same, |found| judge(found, file_system)))
         }
+    }
+}
+
+/// What adopting did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Whether the marker was written; if not, it named the file system already.
+    pub marked: bool,
+    /// What became of the volumes' records.
+    pub records: Renewed,
+}
+
+/// Writes the marker anew: the operator says what it named until now, or that there was none. The records of volumes come first, so
+/// that an adoption that was cut short is begun again. Adopting twice is adopting once.
+///
+/// # Errors
+/// [`AdoptError`]
+pub fn adopt(file_system: &str, from: Option<&str>) -> Result<Adopted, AdoptError> {
+    let directory = Directory::of_agent("")?;
+    let marker = Marker::of(file_system);
+    match (directory.read::<Marker>(MARKER)?.map(|marker| marker.file_system), from) {
+        (Some(found), _) if found == file_system => Ok(Adopted::default()),
+        (Some(found), Some(expected)) if found == expected => {
+            let records = directories::renew_records()?;
+            directory.replace(MARKER, &marker)?;
+            Ok(Adopted { marked: true, records })
+        }
+        (Some(found), Some(expected)) => Err(AdoptError::Another { found, expected: expected.to_owned() }),
+        (Some(found), None) => Err(AdoptError::Marked { found }),
+        (None, Some(expected)) => Err(AdoptError::NoMarker { expected: expected.to_owned() }),
+        (None, None) => match directory.create(MARKER, &marker)? {
+            Created::Made => Ok(Adopted { marked: true, records: Renewed::default() }),
+            // Somebody else marked it just now.
+            Created::Existed => adopt(file_system, Some(file_system)),
+        },
+    }
+}
+
+impl Marker {
+    fn of(file_system: &str) -> Self {
+        Self { format: FORMAT, file_system: file_system.to_owned() }
     }
 }
 

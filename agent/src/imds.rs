@@ -1,14 +1,15 @@
 //! The EC2 instance metadata service, version 2: a token first (the SDK's client), then who and where this instance is.
 
-use crate::{aws, names::Rack};
+use crate::{aws, names::Rack, target::Place, trouble::Trouble};
 use aws_config::{imds::client::Client, imds::client::error::ImdsError, provider_config::ProviderConfig};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Metadata answers from the hypervisor's side of the machine; a second is long.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Who and where this instance is; none of it changes while it runs, tags aside.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     /// As `i-0123456789abcdef0`.
     pub id: String,
@@ -16,8 +17,18 @@ pub struct Instance {
     pub zone: String,
     /// The region, as `us-east-1`.
     pub region: String,
+    /// The subnet of the first network interface, where metadata tells it.
+    #[serde(default)]
+    pub subnet: Option<String>,
     /// The rack's name from the tags `convox.rack` or `Rack`, where metadata shows tags.
     pub rack: Option<Rack>,
+}
+
+impl Instance {
+    /// Where it is, for the choice of a mount target.
+    pub fn place(&self) -> Place<'_> {
+        Place { zone: &self.zone, subnet: self.subnet.as_deref() }
+    }
 }
 
 /// Why the instance isn't known.
@@ -59,6 +70,13 @@ pub async fn instance() -> Result<Instance, MetadataError> {
         "placement/availability-zone",
     )?;
     let region = required(known("/latest/meta-data/placement/region").await?, "placement/region")?;
+    let mac = known("/latest/meta-data/mac").await?;
+    let subnet = match mac {
+        Some(mac) => {
+            get(&client, &format!("/latest/meta-data/network/interfaces/macs/{mac}/subnet-id")).await?
+        }
+        None => None,
+    };
     let mut rack = None;
     for (tag, path) in [
         ("convox.rack", "/latest/meta-data/tags/instance/convox.rack"),
@@ -72,7 +90,18 @@ pub async fn instance() -> Result<Instance, MetadataError> {
             break;
         }
     }
-    Ok(Instance { id, zone, region, rack })
+    Ok(Instance { id, zone, region, subnet, rack })
+}
+
+impl From<MetadataError> for Trouble {
+    fn from(error: MetadataError) -> Self {
+        match error {
+            MetadataError::Unreachable { .. } => Self::coded("no-metadata", error.to_string())
+                .help("the instance must allow its metadata service (`HttpEndpoint` enabled); it is asked again by itself"),
+            MetadataError::Tag { .. } => Self::coded("wrong-tag", error.to_string())
+                .help("correct the tag, or set `rack` in the configuration"),
+        }
+    }
 }
 
 fn required(value: Option<String>, path: &str) -> Result<String, MetadataError> {
@@ -80,7 +109,7 @@ fn required(value: Option<String>, path: &str) -> Result<String, MetadataError> 
 }
 
 /// `None`: metadata says that there is no such thing.
-async fn get(client: &Client, path: &'static str) -> Result<Option<String>, MetadataError> {
+async fn get(client: &Client, path: &str) -> Result<Option<String>, MetadataError> {
     match client.get(path).await {
         Ok(value) => Ok(Some(value.as_ref().trim().to_owned())),
         Err(ImdsError::ErrorResponse(response)) if response.response().status().as_u16() == 404 => Ok(None),

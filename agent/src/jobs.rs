@@ -1,18 +1,26 @@
 //! The actions, done: each a task of its own with its own time limits, whose outcome comes back to the loop as a value.
 
+mod draining;
+mod looks;
+
+pub use draining::{DrainError, DrainOutcome, DrainRequest};
+pub use looks::{ContainersSeen, Looked};
+
 use crate::{
     aws::{self, AwsError},
     config::ShareChoice,
     ecs::Ecs,
     ecs_agent::{self, Registration},
-    efs::{self, EfsError, MountTarget},
     guard::{self, Guarded},
     identity::Identity,
     imds::{self, Instance},
     leader::{LockAnswer, LockRequest},
     mount::{MountRequest, Mounted},
     patch_round::{Round, RoundResult},
+    port, read_ahead,
     share_worker::{self, Request, Worker, WorkerError},
+    target_search::{Found, Search, SearchError},
+    trouble::Trouble,
 };
 use aws_config::SdkConfig;
 use std::{
@@ -31,15 +39,19 @@ const SHARE_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub enum Done {
     /// Of `LearnInstance`.
-    Instance(Result<Instance, String>),
+    Instance(Result<Instance, Trouble>),
     /// Of `LearnRegistration`, with the ECS agent's configured cluster.
-    Registration(Option<String>, Result<Registration, String>),
+    Registration(Option<String>, Result<Registration, Trouble>),
     /// Of `SetGuard`.
-    Guard(Result<Guarded, String>),
-    /// Of `FindTarget`.
-    Target(Result<MountTarget, EfsError>),
+    Guard(Result<Guarded, Trouble>),
+    /// Of `FindTarget`, with the choice of file system that it was for.
+    Target(ShareChoice, Result<Found, SearchError>),
     /// Of `Mount`.
-    Mounted(Result<Mounted, WorkerError>),
+    Mounted(Result<Mounted, Trouble>),
+    /// Of `LetGo`.
+    LetGo(Result<(), WorkerError>),
+    /// Of `KeepReadAhead`: what it was before, in KiB, if it was another.
+    ReadAhead(Result<Option<u64>, String>),
     /// Of `Identify`, for the mount of this id.
     Identified(u32, Result<Identity, WorkerError>),
     /// Of `Probe`, for the mount of this id: how long it took.
@@ -50,6 +62,10 @@ pub enum Done {
     Lead(Box<Result<(LockAnswer, Worker), WorkerError>>),
     /// Of `Patch`.
     Round(Box<RoundResult>),
+    /// Of `SetDraining`.
+    Draining(bool, Result<DrainOutcome, DrainError>),
+    /// Of what is only looked at.
+    Looked(Looked),
 }
 
 /// The AWS clients' common part, made at first use, once a region.
@@ -80,15 +96,16 @@ impl Jobs {
 
     /// Asks instance metadata.
     pub fn learn_instance(&self) -> tokio::task::AbortHandle {
-        self.spawn(async { Done::Instance(imds::instance().await.map_err(|error| error.to_string())) })
+        self.spawn(async { Done::Instance(imds::instance().await.map_err(Trouble::from)) })
     }
 
     /// Asks the ECS agent.
     pub fn learn_registration(&self) -> tokio::task::AbortHandle {
         self.spawn(async {
             let registration = ecs_agent::registration().await.map_err(|error| {
-                std::error::Error::source(&error)
-                    .map_or_else(|| error.to_string(), |why| format!("{error} ({why})"))
+                let why = std::error::Error::source(&error)
+                    .map_or_else(|| error.to_string(), |why| format!("{error} ({why})"));
+                Trouble::coded("not-registered", why)
             });
             Done::Registration(ecs_agent::configured_cluster(), registration)
         })
@@ -96,32 +113,44 @@ impl Jobs {
 
     /// Sets the guard. It never touches the share, so no child is needed.
     pub fn set_guard(&self) -> tokio::task::AbortHandle {
-        self.spawn(async { Done::Guard(guard::set().map_err(|error| error.to_string())) })
+        self.spawn(async {
+            Done::Guard(guard::set().map_err(|error| Trouble::coded("no-guard", error.to_string())))
+        })
     }
 
-    /// Asks EFS.
-    pub fn find_target(
-        &self,
-        cell: Sdk,
-        region: String,
-        share: ShareChoice,
-        zone: String,
-    ) -> tokio::task::AbortHandle {
-        self.spawn(
-            async move { Done::Target(efs::mount_target(sdk(&cell, &region).await, &share, &zone).await) },
-        )
+    /// Asks EFS, and what stands in for it.
+    pub fn find_target(&self, cell: Sdk, search: Search) -> tokio::task::AbortHandle {
+        self.spawn(async move {
+            let sdk = sdk(&cell, &search.region).await;
+            Done::Target(search.share.clone(), search.run(sdk).await)
+        })
     }
 
-    /// Mounts.
+    /// Mounts, once the server's port answers.
     pub fn mount(&self, request: MountRequest) -> tokio::task::AbortHandle {
-        self.spawn(
-            async move { Done::Mounted(share_worker::ask(&Request::Mount(request), MOUNT_DEADLINE).await) },
-        )
+        self.spawn(async move {
+            let mounted = async {
+                port::reach(request.address).await?;
+                Ok(share_worker::ask(&Request::Mount(request), MOUNT_DEADLINE).await?)
+            };
+            Done::Mounted(mounted.await)
+        })
+    }
+
+    /// Unmounts, unless somebody holds the share by now.
+    pub fn let_go(&self, device: String, answers: bool) -> tokio::task::AbortHandle {
+        let request = Request::LetGo { device, answers };
+        self.spawn(async move { Done::LetGo(share_worker::ask(&request, MOUNT_DEADLINE).await) })
+    }
+
+    /// Sets read-ahead, where something reset it. A file of the kernel that asks the server nothing: no child is needed.
+    pub fn keep_read_ahead(&self, device: String) -> tokio::task::AbortHandle {
+        self.spawn(async move { Done::ReadAhead(read_ahead::keep(&device)) })
     }
 
     /// Reads the marker.
-    pub fn identify(&self, mount: u32, file_system: String) -> tokio::task::AbortHandle {
-        let request = Request::Identify { file_system };
+    pub fn identify(&self, mount: u32, file_system: String, may_mark: bool) -> tokio::task::AbortHandle {
+        let request = Request::Identify { file_system, may_mark };
         self.spawn(async move { Done::Identified(mount, share_worker::ask(&request, SHARE_DEADLINE).await) })
     }
 

@@ -13,40 +13,50 @@
 //! | [`apply`] | what a compose file makes of an ECS service's task definition, and how its deployment goes |
 //! | [`service`], [`reading`], [`history`], [`rollout`] | what a service and its revision are to the agent, and what comes next |
 //! | [`config`] | what the configuration means |
+//! | [`target`], [`foreign`] | from which address the share is mounted, and why something else is not the share |
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
-//! | [`problem`], [`sources`], [`codes`], [`silence`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
+//! | [`containers`] | who writes elsewhere than to the share |
+//! | [`draining`] | when ECS is told to move tasks away |
+//! | [`problem`], [`trouble`], [`sources`], [`codes`], [`silence`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
 //!
 //! The edges touch one outside thing each.
 //!
 //! | module | touches |
 //! |---|---|
-//! | [`mountinfo`], [`mount`], [`guard`] | the kernel: what is mounted, mount(2), the immutable flag |
+//! | [`mountinfo`], [`mountstats`], [`mount`], [`read_ahead`], [`guard`] | the kernel: what is mounted and what it counts, mount(2), the immutable flag |
+//! | [`namespaces`] | the mount tables of containers |
 //! | [`share_worker`] | child processes, for all calls on the share |
-//! | [`share`], [`identity`], [`directories`], [`leader`], [`histories`] | the share, from inside such a child |
+//! | [`share`], [`identity`], [`directories`], [`missing_volumes`], [`leader`], [`histories`] | the share, from inside such a child |
 //! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
+//! | [`target_search`], [`dns`], [`port`] | where the share can be mounted from, with AWS and without |
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
 //! | [`memory`] | the instance's own disk |
 //! | [`images`] | the Docker engine of this machine, for what it knows of images |
-//! | [`health`], [`systemd`] | operators |
+//! | [`health`], [`callers`], [`systemd`] | operators |
 //!
 //! The loop and the commands put them together: [`reconcile`] observes, plans, starts [`jobs`] when [`schedule`] says so, and
 //! reports; [`patch_round`] is the leader's job; [`commands`] has a file a subcommand of [`cli`].
 
 pub mod apply;
 pub mod aws;
+pub mod callers;
 pub mod cli;
 pub mod codes;
 pub mod commands;
 pub mod compose;
 pub mod config;
+pub mod containers;
 pub mod declaration;
 pub mod deploy;
 pub mod diagnostics;
 pub mod directories;
+pub mod dns;
+pub mod draining;
 pub mod ecs;
 pub mod ecs_agent;
 pub mod efs;
 pub mod family;
+pub mod foreign;
 pub mod guard;
 pub mod health;
 pub mod histories;
@@ -62,17 +72,22 @@ pub mod leader;
 pub mod loopback;
 pub mod memory;
 pub mod metrics;
+pub mod missing_volumes;
 pub mod mount;
 pub mod mount_state;
 pub mod mountinfo;
+pub mod mountstats;
 pub mod names;
+pub mod namespaces;
 pub mod observed;
 pub mod pace;
 pub mod patch;
 pub mod patch_round;
 pub mod path;
 pub mod plan;
+pub mod port;
 pub mod problem;
+pub mod read_ahead;
 pub mod reading;
 pub mod reconcile;
 pub mod report;
@@ -86,4 +101,7 @@ pub mod sources;
 pub mod spelling;
 pub mod start;
 pub mod systemd;
+pub mod target;
+pub mod target_search;
+pub mod trouble;
 pub mod yaml;

@@ -1,9 +1,12 @@
 //! `/metrics` for Prometheus, made from the last report. Names: `docs/operations.md`.
 
+mod nfs;
+
 use crate::{
+    containers::Why,
     guard::Guard,
     mount_state::MountState,
-    report::{Gate, Outcome, Report, Role},
+    report::{Gate, Outcome, Report, Role, VolumesReport},
 };
 use prometheus_client::{
     collector::Collector,
@@ -50,8 +53,18 @@ struct ReasonLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabel {
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabel {
+    why: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -113,6 +126,16 @@ impl Collector for Page {
             "Attempts to mount since the share was last ready",
             f64::from(health.attempt),
         )?;
+        let codes = self.0.codes.iter().map(|code| (CodeLabel { code: code.clone() }, ConstGauge::new(1i64)));
+        family(
+            to,
+            (
+                "problem",
+                "What is missing or failing now, by its code: `volumes-agent explain CODE`",
+                MetricType::Gauge,
+            ),
+            codes,
+        )?;
         gauge(to, "guard_set", "Whether the bare mount point is immutable", is(health.guard == Guard::Set))?;
         gauge(
             to,
@@ -129,6 +152,28 @@ impl Collector for Page {
         if let Some(rtt) = health.probe.rtt_ms {
             gauge(to, "probe_rtt_seconds", "How long the share's last answer took", rtt / 1000.0)?;
         }
+        if let Some(statistics) = &self.0.nfs {
+            let is_efs = health.mount.as_ref().is_some_and(|mount| mount.file_system.starts_with("fs-"));
+            nfs::encode(to, statistics, is_efs)?;
+        }
+        let help = "Whether this agent set the instance to DRAINING in ECS";
+        gauge(to, "draining", help, is(self.0.draining.is_some()))?;
+        if let Some(VolumesReport { records, missing }) = &self.0.volumes {
+            let count =
+                |replaced: bool| missing.iter().filter(|one| one.found.is_replaced() == replaced).count();
+            let count = |replaced| f64::from(u32::try_from(count(replaced)).unwrap_or(u32::MAX));
+            let records = f64::from(u32::try_from(*records).unwrap_or(u32::MAX));
+            gauge(to, "volumes", "Volumes that have a record on the share", records)?;
+            gauge(to, "volumes_missing", "Volumes whose directory is gone", count(false))?;
+            gauge(to, "volumes_replaced", "Volumes in whose place something else lies", count(true))?;
+        }
+        let elsewhere = Why::ALL.into_iter().map(|why| {
+            let count = self.0.containers_elsewhere.iter().filter(|one| one.why == why).count();
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            (WhyLabel { why: why.name() }, ConstGauge::new(f64::from(count)))
+        });
+        let help = "Mounts of containers that are elsewhere than on the share";
+        family(to, ("containers_elsewhere", help, MetricType::Gauge), elsewhere)?;
         gauge(to, "leader", "Whether this agent patches the cluster", is(patching.role == Role::Leader))?;
         if let Some(at) = unix_seconds(patching.last_round.as_ref()) {
             gauge(to, "patch_round_timestamp_seconds", "When this agent last looked at the cluster", at)?;
@@ -207,11 +252,25 @@ mod tests {
         let mut report = Report::default();
         report.health.state = MountState::Stalled;
         report.counters.failed.insert("mount".to_owned(), 2);
+        report.codes.push("port-timeout".to_owned());
+        let operation = crate::mountstats::Operation {
+            name: "READ".to_owned(),
+            rtt_ms: 1500,
+            ..crate::mountstats::Operation::default()
+        };
+        let mut statistics = crate::mountstats::Statistics::default();
+        statistics.mount.operations.push(operation);
+        statistics.locks.held = 5;
+        report.nfs = Some(statistics);
         let page = encode(Arc::new(report)).unwrap();
         for line in [
+            "volumes_agent_nfs_rtt_seconds_total{operation=\"READ\"} 1.5",
+            "volumes_agent_nfs_queue_length_sum_total{queue=\"backlog\"} 0",
+            "volumes_agent_nfs_locks 5.0",
             "volumes_agent_mount_state{state=\"stalled\"} 1",
             "volumes_agent_mount_state{state=\"ready\"} 0",
             "volumes_agent_ready 0.0",
+            "volumes_agent_problem{code=\"port-timeout\"} 1",
             "volumes_agent_actions_total{action=\"mount\",result=\"failed\"} 2",
         ] {
             assert!(page.lines().any(|l| l == line), "{line} in\n{page}");

@@ -1,23 +1,31 @@
 //! Mounting the share: mount(2) with the design's flags and options, the NFS client's identifier before it, read-ahead after it.
 //!
 //! Runs in a share worker: mount(2) of a hard NFS mount may wait for ever. Options: Amazon EFS user guide, "Recommended NFS
-//! mount options"; nfs(5). The identifier: Linux, Documentation/filesystems/nfs/client-identifier.rst. Read-ahead: efs-utils
-//! sets 15 times `rsize` since kernels of 5.4 and later ask for only 128 KiB by themselves.
+//! mount options"; nfs(5). The identifier: Linux, Documentation/filesystems/nfs/client-identifier.rst.
 
 use crate::{
     config::MountFlag,
-    mountinfo::{self, MountEntry},
+    diagnostics::in_one_line,
+    guard::{self, GuardError},
+    mountinfo, namespaces, read_ahead, target,
+    trouble::Trouble,
 };
-use nix::mount::{MsFlags, mount};
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+};
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, path::Path, process::Command};
+use std::{
+    net::IpAddr,
+    os::fd::{AsRawFd, OwnedFd},
+    process::Command,
+};
 
 /// The volumes root: where the share is mounted. Not configurable: task definitions name it.
 pub const VOLUMES_ROOT: &str = "/volumes";
 /// Largest read and write, in bytes.
-const RSIZE_BYTES: u64 = 1_048_576;
-/// What is read ahead: 15 times [`RSIZE_BYTES`], in KiB.
-const READ_AHEAD_KB: u64 = 15 * RSIZE_BYTES / 1024;
+pub const RSIZE_BYTES: u64 = 1_048_576;
 const CLIENT_IDENTIFIER: &str = "/sys/fs/nfs/net/nfs_client/identifier";
 
 /// What to mount: checked fields only, so that nothing but these reaches the option string.
@@ -44,58 +52,133 @@ pub enum MountError {
     /// The client's identifier can't be set.
     #[error("the NFS client's identifier can't be set in {CLIENT_IDENTIFIER}")]
     Identifier(#[source] std::io::Error),
+    /// The guard can't be set, so a lost share would be written elsewhere in silence.
+    #[error("the bare mount point can't be guarded, so nothing is mounted on it")]
+    Guard(#[source] GuardError),
+    /// The mount point is a file, a symlink, or not there.
+    #[error("{VOLUMES_ROOT} is not a directory")]
+    NotADirectory,
+    /// A mount would hide what lies there.
+    #[error("{VOLUMES_ROOT} is not empty: {} on this instance's own disk, from before the share, and a mount hides it", found(.0))]
+    NotEmpty(Vec<String>),
     /// Another file system came in between.
     #[error("{VOLUMES_ROOT} already has {0} on it")]
     Taken(String),
     /// mount(2) failed.
-    #[error("mount of {mount_source} at {VOLUMES_ROOT} failed: {}", meaning(*.errno))]
+    #[error("mount of {mount_source} at {VOLUMES_ROOT} failed: {}", words(*.errno))]
     Refused {
         /// `address:/export`
         mount_source: String,
         /// What mount(2) said.
-        errno: nix::errno::Errno,
+        errno: Errno,
     },
     /// mount(2) succeeded and the mount isn't there.
     #[error("mount(2) of {0} succeeded, but mountinfo does not show it at {VOLUMES_ROOT}")]
     NotThere(String),
+    /// Containers came in between.
+    #[error("containers hold the share by now, so it stays mounted")]
+    Held,
+    /// umount(2) failed.
+    #[error("unmounting {VOLUMES_ROOT} failed: {0}")]
+    StillMounted(Errno),
     /// mountinfo can't be read.
     #[error("/proc/self/mountinfo can't be read")]
     Mountinfo(#[source] std::io::Error),
 }
 
-/// What mount(2)'s errors mean for NFS, in words that name the next thing to look at.
-fn meaning(errno: nix::errno::Errno) -> String {
-    use nix::errno::Errno;
+/// Where content found under the mount point is moved by the command that the operator is told.
+pub const FOUND: &str = "/var/lib/volumes-agent/found";
+
+/// Where that command looks at the instance's own disk without what is mounted on it.
+const BARE: &str = "/run/volumes-agent-bare";
+
+fn found(names: &[String]) -> String {
+    const NAMED: usize = 3;
+    let named = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(NAMED) {
+        Some(more @ 1..) => format!("{named} and {more} more lie"),
+        _ if names.len() == 1 => format!("{named} lies"),
+        _ => format!("{named} lie"),
+    }
+}
+
+/// What mount(2)'s errors mean for NFS.
+fn words(errno: Errno) -> String {
     let words = match errno {
-        Errno::ETIMEDOUT => {
-            "no answer: look at the security group (TCP port 2049 from this instance) and the network's routes"
-        }
-        Errno::ECONNREFUSED => "refused: nothing listens on port 2049 there",
-        Errno::EHOSTUNREACH | Errno::ENETUNREACH => {
-            "there is no route to it: look at the network and the server's address"
-        }
+        Errno::ETIMEDOUT => "no answer",
+        Errno::ECONNREFUSED => "nothing listens on port 2049 there",
+        Errno::EHOSTUNREACH | Errno::ENETUNREACH => "there is no route to it",
         Errno::ENOENT => "the server has no such export",
-        Errno::EACCES | Errno::EPERM => {
-            "permission denied: look at the file system's policy or the server's export list"
-        }
+        Errno::EACCES | Errno::EPERM => "permission denied by the server",
         Errno::EPROTONOSUPPORT => "the server does not speak NFSv4.1",
-        Errno::EBUSY => "busy: the mount point is in use",
+        Errno::EBUSY => "the mount point is in use",
         Errno::ENOTDIR => "the mount point is not a directory",
         Errno::ENODEV => "this kernel has no NFSv4 client",
+        Errno::EIO => "the NFS client gave up, or another mount was cut short a moment ago",
         _ => return errno.to_string(),
     };
     format!("{words} ({errno})")
 }
 
-impl MountRequest {
-    /// `address:/export`, as mount(2) and mountinfo write it.
-    pub fn source(&self) -> String {
-        match self.address {
-            IpAddr::V4(address) => format!("{address}:{}", self.export),
-            IpAddr::V6(address) => format!("[{address}]:{}", self.export),
+impl MountError {
+    /// The stable word for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoNfs => "no-nfs-client",
+            Self::Identifier(_) => "no-client-identifier",
+            Self::Guard(GuardError::NotADirectory) | Self::NotADirectory => "mount-point-not-a-directory",
+            Self::Guard(_) => "no-guard",
+            Self::NotEmpty(_) => "mount-point-not-empty",
+            Self::Taken(_) => "mount-point-busy",
+            Self::Refused { errno, .. } => match errno {
+                Errno::ETIMEDOUT => "port-timeout",
+                Errno::ECONNREFUSED => "port-refused",
+                Errno::EHOSTUNREACH | Errno::ENETUNREACH => "no-route",
+                Errno::ENOENT => "no-export",
+                Errno::EACCES | Errno::EPERM => "mount-denied",
+                Errno::EBUSY => "mount-point-busy",
+                Errno::ENOTDIR => "mount-point-not-a-directory",
+                Errno::ENODEV => "no-nfs-client",
+                _ => "mount-failed",
+            },
+            Self::Held | Self::StillMounted(_) => "mount-point-busy",
+            Self::NotThere(_) | Self::Mountinfo(_) => "mount-failed",
         }
     }
 
+    /// What to do next.
+    pub fn help(&self) -> String {
+        match self.code() {
+            "no-nfs-client" => {
+                "Install the kernel's NFS modules, or take an image whose kernel has them; `modprobe nfsv4` says why it fails".to_owned()
+            }
+            "no-client-identifier" => {
+                "Use a kernel of 5.3 or later, and give every instance a host name of its own".to_owned()
+            }
+            "mount-point-not-a-directory" => format!(
+                "Remove what is there (`chattr -i {VOLUMES_ROOT}` first, if it is flagged): the agent makes the directory itself"
+            ),
+            // By way of a bind of `/`: the share may be mounted by the time that somebody types it.
+            "mount-point-not-empty" => format!(
+                "Look at it, and move it away: `mkdir -p {BARE} {FOUND} && mount --bind / {BARE} && chattr -R -i {BARE}{VOLUMES_ROOT} && find {BARE}{VOLUMES_ROOT} -mindepth 1 -maxdepth 1 -exec mv -t {BARE}{FOUND} {{}} + ; umount {BARE}`"
+            ),
+            "mount-point-busy" => format!("See what uses it by `findmnt {VOLUMES_ROOT}` and `fuser -vm {VOLUMES_ROOT}`"),
+            "port-timeout" => "Look at the security groups (TCP port 2049 from this instance) and the network's routes".to_owned(),
+            "port-refused" | "no-route" => "Look at the network and the server's address".to_owned(),
+            "no-export" => "Correct the export in `nfs_server`; an EFS file system is mounted at `/`".to_owned(),
+            "mount-denied" => "Look at the file system's policy (it may demand TLS or IAM: then `mount = \"external\"`), or the server's export list".to_owned(),
+            _ => "`dmesg` and the server's log may say more; it is tried again by itself".to_owned(),
+        }
+    }
+}
+
+impl From<MountError> for Trouble {
+    fn from(error: MountError) -> Self {
+        Self::coded(error.code(), in_one_line(&error)).help(error.help())
+    }
+}
+
+impl MountRequest {
     /// The text options, for the NFS client.
     pub fn options(&self) -> String {
         let clientaddr = if self.address.is_ipv4() { "0.0.0.0" } else { "::" };
@@ -133,21 +216,52 @@ pub fn mount_share(request: &MountRequest) -> Result<Mounted, MountError> {
     let look = || mountinfo::look(VOLUMES_ROOT).map_err(MountError::Mountinfo);
     ensure_nfs_client()?;
     set_client_identifier(&request.client_identifier)?;
+    // Looked at without setting flags: somebody who is moving it away must not be hindered.
+    let lies_there = guard::found_inside().map_err(MountError::Guard)?;
+    if !lies_there.is_empty() {
+        return Err(MountError::NotEmpty(lies_there));
+    }
+    guard::set().map_err(MountError::Guard)?;
+    let mount_point = mount_point()?;
     // Looked at last: what came in between is never mounted over.
     if let Some(taken) = look()? {
         return Err(MountError::Taken(taken.source));
     }
-    let source = request.source();
+    let source = target::source(request.address, &request.export);
     mount(
         Some(source.as_str()),
-        VOLUMES_ROOT,
+        format!("/proc/self/fd/{}", mount_point.as_raw_fd()).as_str(),
         Some("nfs4"),
         request.flags(),
         Some(request.options().as_str()),
     )
     .map_err(|errno| MountError::Refused { mount_source: source.clone(), errno })?;
     let entry = look()?.filter(|entry| entry.fs_type == "nfs4").ok_or(MountError::NotThere(source))?;
-    Ok(Mounted { warnings: set_read_ahead(&entry).err().into_iter().collect() })
+    Ok(Mounted { warnings: read_ahead::keep(&entry.device).err().into_iter().collect() })
+}
+
+/// Unmounts the share, if it is still what is mounted and no other mount namespace holds it: looked at just before.
+///
+/// # Errors
+/// [`MountError`]; it is still mounted then.
+pub fn let_go(device: &str, answers: bool) -> Result<(), MountError> {
+    let mounted = mountinfo::look(VOLUMES_ROOT).map_err(MountError::Mountinfo)?;
+    if mounted.is_none_or(|mounted| mounted.device != device) {
+        return Ok(());
+    }
+    if namespaces::scan().map_err(MountError::Mountinfo)?.held_by_others(device) {
+        return Err(MountError::Held);
+    }
+    // A silent server would hold an ordinary umount(2) for ever, and nobody is there whose calls could be given up.
+    let silent = MntFlags::MNT_FORCE | MntFlags::MNT_DETACH;
+    let flags = if answers { MntFlags::empty() } else { silent } | MntFlags::UMOUNT_NOFOLLOW;
+    umount2(VOLUMES_ROOT, flags).map_err(MountError::StillMounted)
+}
+
+/// The directory itself, held: mount(2) by its name would follow a symlink that somebody put in its place.
+fn mount_point() -> Result<OwnedFd, MountError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(VOLUMES_ROOT, flags, Mode::empty()).map_err(|_| MountError::NotADirectory)
 }
 
 /// Writes to the server what it doesn't have yet, and waits for that: syncfs(2).
@@ -196,35 +310,40 @@ fn set_client_identifier(identifier: &str) -> Result<(), MountError> {
     std::fs::write(CLIENT_IDENTIFIER, identifier).map_err(MountError::Identifier)
 }
 
-fn set_read_ahead(entry: &MountEntry) -> Result<(), String> {
-    let file = format!("/sys/class/bdi/{}/read_ahead_kb", entry.device);
-    if Path::new(&file).exists() {
-        std::fs::write(&file, READ_AHEAD_KB.to_string()).map_err(|error| format!("{file}: {error}"))
-    } else {
-        Err(format!("{file} doesn't exist: read-ahead stays at the kernel's default"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn source_and_options_are_what_efs_asks_for() {
+    fn the_options_are_what_efs_asks_for() {
         let mut request = MountRequest {
             address: "10.0.0.5".parse().unwrap(),
             export: "/".to_owned(),
             flags: vec![MountFlag::Nosuid, MountFlag::Nodev],
             client_identifier: "i-1".to_owned(),
         };
-        assert_eq!(request.source(), "10.0.0.5:/");
         assert_eq!(
             request.options(),
             "vers=4.1,addr=10.0.0.5,clientaddr=0.0.0.0,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport,sec=sys"
         );
         assert_eq!(request.flags(), MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
         request.address = "fd00::5".parse().unwrap();
-        assert_eq!(request.source(), "[fd00::5]:/");
         assert!(request.options().contains("addr=fd00::5,clientaddr=::,"));
+    }
+
+    #[test]
+    fn what_lies_under_the_mount_point_is_named_with_the_way_out() {
+        let names = |count: usize| (0..count).map(|n| format!("app-{n}")).collect();
+        let told = |count| MountError::NotEmpty(names(count)).to_string();
+        assert!(told(1).contains("`app-0` lies on"), "{}", told(1));
+        assert!(told(3).contains("`app-0`, `app-1`, `app-2` lie on"), "{}", told(3));
+        assert!(told(5).contains("`app-2` and 2 more lie on"), "{}", told(5));
+        let trouble = Trouble::from(MountError::NotEmpty(names(1)));
+        assert_eq!(trouble.code.as_deref(), Some("mount-point-not-empty"));
+        assert!(
+            trouble.sentence().contains("chattr -R -i /run/volumes-agent-bare/volumes "),
+            "{}",
+            trouble.text
+        );
     }
 }

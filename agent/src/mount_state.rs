@@ -130,6 +130,63 @@ mod tests {
         }
     }
 
+    fn words(seen: Seen) -> &'static str {
+        match seen {
+            Nothing => "nothing mounted",
+            MountInFlight => "a mount in flight",
+            Unjudged => "not judged yet",
+            Ours { answers: true } => "ours, answers",
+            Ours { answers: false } => "ours, silent",
+            Other => "something else",
+        }
+    }
+
+    /// docs/mount-states.md, drawn from [`MountState::next`].
+    fn page() -> String {
+        let mut page = "# The share's states\n\n\
+             Drawn from `agent/src/mount_state.rs` by its tests; `UPDATE_DOCS=1 cargo test -p volumes-agent` draws it anew. What each state\n\
+             means for an operator: [Operations](operations.md#the-shares-states).\n\n\
+             What is seen comes from the kernel's mount table (at once), from the share's marker, and from probes: `ours` is NFSv4 from an address\n\
+             of the file system, whose marker names it; `silent` is no answer for `stall_deadline`; `not judged yet` is mounted a moment ago, or found\n\
+             mounted, and neither has its marker been read nor has it been silent for that long.\n\n\
+             ```mermaid\nstateDiagram-v2\n    [*] --> absent\n"
+            .to_owned();
+        for from in MountState::ALL {
+            for to in MountState::ALL.into_iter().filter(|to| *to != from) {
+                let by: Vec<&str> =
+                    SEEN.into_iter().filter(|seen| from.next(*seen) == to).map(words).collect();
+                if !by.is_empty() {
+                    page += &format!("    {from} --> {to}: {}\n", by.join(" / "));
+                }
+            }
+        }
+        page += "```\n\n| from | ";
+        page += &SEEN.map(words).join(" | ");
+        page += " |\n|---|---|---|---|---|---|---|\n";
+        for from in MountState::ALL {
+            let row = SEEN.map(|seen| from.next(seen).to_string()).join(" | ");
+            page += &format!("| **{from}** | {row} |\n");
+        }
+        page += "\n| state | `/healthz` | gate | an alarm |\n|---|---|---|---|\n";
+        for state in MountState::ALL {
+            let (status, gate) =
+                if state.is_ready() { ("200", "open, after `gate_good_probes`") } else { ("503", "closed") };
+            let alarm = if state.is_alarm() { "yes: logged as an error" } else { "no" };
+            page += &format!("| {state} | {status} | {gate} | {alarm} |\n");
+        }
+        page
+    }
+
+    #[test]
+    fn the_drawing_in_the_docs_is_the_code() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/mount-states.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(file, page()).unwrap();
+        }
+        let drawn = std::fs::read_to_string(file).unwrap_or_default();
+        assert_eq!(drawn, page(), "UPDATE_DOCS=1 draws it anew");
+    }
+
     #[test]
     fn what_was_ready_is_never_absent_again() {
         for from in [Ready, Stalled, Lost] {

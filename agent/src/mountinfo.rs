@@ -3,6 +3,7 @@
 //! Reading it sends nothing to a server, so it never hangs with the share. The kernel reports each change of the mount table
 //! by POLLPRI (proc(5)); a stalled server changes nothing there.
 
+use crate::containers::Bound;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{
     io::{Read, Seek},
@@ -46,6 +47,17 @@ impl MountEntry {
 /// The topmost mount at a path: the last line that names it wins, as for every path walk.
 pub fn mounted_at(mountinfo: &str, path: &str) -> Option<MountEntry> {
     mountinfo.lines().rev().filter_map(parse_line).find(|entry| entry.mount_point == path)
+}
+
+/// All mounts of a table with the path that is bound, in the table's order: what lies on top comes last.
+pub fn binds(mountinfo: &str) -> impl Iterator<Item = Bound> + '_ {
+    mountinfo.lines().filter_map(|line| {
+        let root = unescape(line.split(' ').nth(3)?);
+        let follows = line.split(' ').skip(6).take_while(|field| *field != "-");
+        let follows =
+            follows.into_iter().any(|field| field.starts_with("master:") || field.starts_with("shared:"));
+        Some(Bound::of(parse_line(line)?, &root, follows))
+    })
 }
 
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`

@@ -1,28 +1,27 @@
 //! What the agent knows at one moment, and what follows from it about the share. Pure: the edges bring the facts.
 
 use crate::{
-    config::{Config, ShareChoice},
+    config::{Config, MountMode, ShareChoice},
+    containers::Present,
     ecs_agent::Registration,
-    efs::MountTarget,
+    foreign::Foreign,
     guard::Guard,
-    identity::{self, Identity},
+    identity::Identity,
     imds::Instance,
-    mount::VOLUMES_ROOT,
     mount_state::{MountState, Seen},
     mountinfo::MountEntry,
     names::Rack,
+    target::{MountTarget, Standing},
 };
 use std::time::Duration;
-
-/// The way out where something else is mounted.
-const UNMOUNT: &str =
-    "Once no container uses it, unmount it by `umount /volumes`, and the share is mounted by itself";
 
 /// Facts, each as last seen.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
-    /// From instance metadata.
+    /// From instance metadata; before it answers, from what an earlier run since this boot noted.
     pub instance: Option<Instance>,
+    /// Whether metadata itself told the instance in this run.
+    pub instance_is_fresh: bool,
     /// From introspection; before that from what an earlier run remembered.
     pub registration: Option<Registration>,
     /// Whether introspection itself told the registration in this run.
@@ -49,8 +48,17 @@ pub struct Observed {
     pub state: MountState,
     /// What ECS was told last about this registration.
     pub gate_told: Option<bool>,
+    /// Whether ECS was told `ready` since this boot, by whichever run: tasks may have been placed here.
+    pub gate_opened: bool,
     /// Whether this agent holds the leader's lock.
     pub leads: bool,
+    /// How long the share has not been ready, counted from the agent's start at the earliest. `None`: it is.
+    pub not_ready_for: Option<Duration>,
+    /// Whether this agent set the instance to DRAINING.
+    pub is_drained: bool,
+    /// Whether any mount namespace other than the agent's own holds the present mount's file system. Not known before the first
+    /// look at it.
+    pub held: Option<bool>,
 }
 
 impl Observed {
@@ -103,46 +111,71 @@ impl Observed {
 
     /// What is at the volumes root.
     pub fn seen(&self, config: &Config) -> Seen {
-        let Some(mounted) = &self.mounted else {
+        if self.mounted.is_none() {
             return if self.mount_in_flight { Seen::MountInFlight } else { Seen::Nothing };
-        };
-        if self.why_foreign(mounted).is_some() {
+        }
+        if self.foreign(config).is_some() {
             return Seen::Other;
         }
         let waited_long = self.mounted_for > config.stall_deadline;
-        match (&self.target, &self.identity, self.silent_for) {
-            (None, ..) => Seen::Unjudged,
-            (Some(_), Some(_), Some(silent)) => Seen::Ours { answers: silent <= config.stall_deadline },
+        let is_expected = self.file_system(config).is_some();
+        match (is_expected, &self.identity, self.silent_for) {
+            (false, ..) => Seen::Unjudged,
+            (true, Some(_), Some(silent)) => Seen::Ours { answers: silent <= config.stall_deadline },
             // The right address, and no answer since it is mounted, or since this agent runs.
-            (Some(_), ..) if waited_long => Seen::Ours { answers: false },
-            (Some(_), ..) => Seen::Unjudged,
+            (true, ..) if waited_long => Seen::Ours { answers: false },
+            (true, ..) => Seen::Unjudged,
+        }
+    }
+
+    /// The file system that belongs at the volumes root, where it is known: the target's; for an external mount the configured one.
+    pub fn file_system<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
+        match (config.mount, &config.share, &self.target) {
+            (MountMode::External, Some(ShareChoice::FileSystem(id)), _) => Some(id),
+            (MountMode::External, ..) => None,
+            (MountMode::Direct, _, target) => target.as_ref().map(|target| target.file_system.as_str()),
+        }
+    }
+
+    /// What containers should have of what is mounted.
+    pub fn present(&self, config: &Config) -> Present {
+        let Some(mounted) = &self.mounted else { return Present::Nothing };
+        match (self.seen(config), &self.target) {
+            (Seen::Other, _) => Present::Foreign(mounted.device.clone()),
+            (Seen::Ours { .. }, Some(target)) => Present::Share {
+                device: mounted.device.clone(),
+                addresses: target.all_addresses.clone(),
+                export: target.export.clone(),
+            },
+            _ => Present::Nothing,
         }
     }
 
     /// Why what is mounted is not ours, if so.
-    pub fn why_foreign(&self, mounted: &MountEntry) -> Option<String> {
-        let what = format!("{VOLUMES_ROOT} has {} ({}) mounted on it", mounted.source, mounted.fs_type);
-        if mounted.fs_type != "nfs4" {
-            return Some(format!("{what}, which is not NFSv4. {UNMOUNT}"));
-        }
-        let target = self.target.as_ref()?;
-        let address_is_right =
-            mounted.server().is_some_and(|address| target.all_addresses.contains(&address));
-        if !address_is_right || mounted.export() != Some(target.export.as_str()) {
-            return Some(format!(
-                "{what}, which is not {}:{} of {}. {UNMOUNT}",
-                target.address, target.export, target.file_system
-            ));
-        }
-        match &self.identity {
-            Some(Identity::Other(other)) => Some(format!(
-                "{what}, but its marker {} says that it is `{other}`, not `{}`: a restored copy, perhaps. If it is the right one, \
-                 remove the marker; if not, correct `file_system`",
-                identity::marker_path(),
-                target.file_system
-            )),
-            _ => None,
-        }
+    pub fn foreign(&self, config: &Config) -> Option<Foreign> {
+        let (expected, target) = (self.file_system(config), self.target.as_ref());
+        Foreign::judge(self.mounted.as_ref()?, config.mount, expected, target, self.identity.as_ref())
+    }
+
+    /// What the present mount's address is to the file system. `None`: nothing is mounted, or not from an address of its.
+    pub fn standing(&self) -> Option<Standing> {
+        self.target.as_ref()?.standing(self.mounted.as_ref()?.server()?)
+    }
+
+    /// Whether the share belongs mounted from another address, and nobody can have it yet: no task can have been placed since boot, no
+    /// other mount namespace holds it, and the agent's own lock isn't on it.
+    pub fn should_move(&self) -> bool {
+        let (Some(target), Some(instance)) = (&self.target, &self.instance) else { return false };
+        let is_better = match self.standing() {
+            Some(Standing::Former) => true,
+            Some(Standing::Another) => target.is_in(Some(&instance.zone)) == Some(true),
+            Some(Standing::Chosen) | None => false,
+        };
+        is_better
+            && target.known_from.is_first_hand()
+            && !self.gate_opened
+            && !self.leads
+            && self.held == Some(false)
     }
 
     /// What ECS should be told. `None`: leave it as it is, until more is known.
@@ -192,6 +225,7 @@ mod tests {
                 id: "i-1".to_owned(),
                 zone: "a".to_owned(),
                 region: "us-east-1".to_owned(),
+                subnet: None,
                 rack: None,
             }),
             registration: Some(Registration {
@@ -201,10 +235,9 @@ mod tests {
             }),
             target: Some(MountTarget {
                 file_system: "fs-1".to_owned(),
-                address: address("10.0.0.1"),
-                export: "/".to_owned(),
                 zone: Some("a".to_owned()),
                 all_addresses: vec![address("10.0.0.1"), address("10.0.1.1")],
+                ..MountTarget::plain_server(address("10.0.0.1"), "/")
             }),
             mounted: Some(MountEntry {
                 id: 7,
@@ -237,36 +270,16 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_foreign_with_a_reason() {
-        let config = Config::default();
-        let entry = |change: fn(&mut MountEntry)| {
-            let mut observed = ready();
-            observed.mounted.as_mut().into_iter().for_each(change);
-            observed
-        };
-        for (observed, reason) in [
-            (
-                entry(|e| (e.fs_type, e.source) = ("tmpfs".to_owned(), "tmpfs".to_owned())),
-                "/volumes has tmpfs (tmpfs) mounted on it, which is not NFSv4. ",
-            ),
-            (
-                entry(|e| e.options = "addr=10.0.9.9".to_owned()),
-                "/volumes has 10.0.1.1:/ (nfs4) mounted on it, which is not 10.0.0.1:/ of fs-1. ",
-            ),
-            (
-                entry(|e| e.source = "10.0.1.1:/other".to_owned()),
-                "/volumes has 10.0.1.1:/other (nfs4) mounted on it, which is not 10.0.0.1:/ of fs-1. ",
-            ),
-            (
-                Observed { identity: Some(Identity::Other("fs-0".to_owned())), ..ready() },
-                "/volumes has 10.0.1.1:/ (nfs4) mounted on it, but its marker /volumes/.volumes-agent/file-system says that it is `fs-0`, not `fs-1`: a restored copy, perhaps. If it is the right one, remove the marker; if not, correct `file_system`",
-            ),
-        ] {
-            assert_eq!(observed.seen(&config), Seen::Other);
-            let told = observed.why_foreign(observed.mounted.as_ref().unwrap()).unwrap();
-            let way_out = if reason.ends_with(". ") { UNMOUNT } else { "" };
-            assert_eq!(told, format!("{reason}{way_out}"));
-        }
+    fn an_external_mount_is_ours_by_its_marker_alone() {
+        let share = Some(ShareChoice::FileSystem("fs-1".to_owned()));
+        let config = Config { share, mount: MountMode::External, ..Config::default() };
+        let mut observed = Observed { target: None, ..ready() };
+        observed.mounted.as_mut().unwrap().options = "rw,addr=127.0.0.1,port=20049".to_owned();
+        assert_eq!(observed.seen(&config), Seen::Ours { answers: true });
+        observed.identity = Some(Identity::Unmarked);
+        assert_eq!(observed.seen(&config), Seen::Other);
+        observed.identity = None;
+        assert_eq!(observed.seen(&config), Seen::Unjudged);
     }
 
     #[test]

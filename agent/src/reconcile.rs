@@ -3,27 +3,32 @@
 //! Facts come from the mountinfo thread, from jobs that ended, and from the clock. Each pass judges the share's state, plans the
 //! actions, starts those that are due as jobs, and publishes one report. Nothing in a pass waits: not for the share, not for AWS.
 
+mod draining;
+mod leading;
+mod learn;
+mod looks;
 mod tell;
 
 use crate::{
-    config::{Config, Sources},
-    ecs_agent::Registration,
+    config::{Config, MountMode, Sources},
     jobs::{Done, Jobs, Sdk},
-    leader::{LockAnswer, LockRequest},
-    memory,
-    mount::{MountRequest, VOLUMES_ROOT},
-    mount_state::Seen,
+    leader::LockRequest,
+    memory::{self, Boot},
+    mount::MountRequest,
+    mount_state::{MountState, Seen},
     mountinfo::MountEntry,
     observed::Observed,
-    patch_round::{Memory, Round, RoundResult},
+    patch_round::{Memory, Round},
     plan::{Action, plan},
-    report::{AwsReport, Counters, Patching, Report, Role, timestamp},
+    report::{AwsReport, Counters, Patching, Report, Transition, timestamp},
     schedule::{Pace, Schedule, jittered},
     share_worker::Worker,
     systemd,
+    target_search::Search,
+    trouble::Trouble,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -37,8 +42,13 @@ const TICK: Duration = Duration::from_millis(500);
 const CONFIGURATION_PACE: Duration = Duration::from_secs(2);
 /// Between two probes until the gate is open: an instance that just booted should not wait longer than it must.
 const FIRST_PROBES_INTERVAL: Duration = Duration::from_secs(1);
-/// After AWS said that this role may not patch.
-const DENIED_PAUSE: Duration = Duration::from_secs(3600);
+/// After the share went or fell silent, EFS is asked whether its address changed: soon, and not by all instances at once.
+const ASK_EFS_WITHIN: Duration = Duration::from_secs(10);
+/// How many transitions `/status` tells.
+const TRANSITIONS_TOLD: usize = 20;
+
+/// From a change of the mount to a look at what containers have of it.
+const AFTER_A_CHANGE: Duration = Duration::from_secs(1);
 
 /// How each action is repeated.
 fn pace(action: Action) -> Pace {
@@ -50,15 +60,22 @@ fn pace(action: Action) -> Pace {
     match action {
         Action::LearnInstance => seconds(1, 30, 0),
         Action::LearnRegistration => seconds(1, 5, 60),
-        Action::SetGuard => seconds(5, 60, 0),
+        Action::SetGuard => seconds(5, 60, 60),
         Action::FindTarget => seconds(1, 60, 60),
         Action::Mount => seconds(1, 30, 1),
+        Action::LetGo => seconds(5, 60, 5),
+        Action::KeepReadAhead => seconds(10, 600, 60),
         Action::Identify => seconds(1, 10, 5),
         Action::Probe => seconds(1, 5, 5),
         Action::SetGate { .. } => seconds(1, 30, 0),
+        Action::SetDraining { .. } => seconds(5, 300, 60),
         Action::Lead => seconds(5, 60, 10),
         Action::StepDown => seconds(0, 0, 0),
         Action::Patch => seconds(15, 120, 10),
+        Action::ReadStatistics => seconds(10, 60, 10),
+        Action::LookAtContainers => seconds(10, 60, 30),
+        // Postponed by what the look took.
+        Action::CheckVolumes => seconds(60, 60, 60),
     }
 }
 
@@ -81,7 +98,13 @@ pub struct Agent {
     memory: Memory,
     patching: Patching,
     counters: Counters,
-    problems: BTreeMap<&'static str, String>,
+    problems: BTreeMap<&'static str, Trouble>,
+    transitions: VecDeque<Transition>,
+    looks: looks::Looks,
+    /// Why this agent itself unmounts the share, while it does.
+    let_go: Option<String>,
+    draining: draining::Draining,
+    boot: Boot,
     schedule: Schedule,
     sdk: Sdk,
     jobs: Jobs,
@@ -120,6 +143,11 @@ impl Agent {
             patching: Patching::default(),
             counters: Counters::default(),
             problems: BTreeMap::new(),
+            transitions: VecDeque::new(),
+            looks: looks::Looks::default(),
+            let_go: None,
+            draining: draining::Draining::default(),
+            boot: Boot::default(),
             schedule: Schedule::default(),
             sdk: Sdk::default(),
             jobs,
@@ -129,6 +157,8 @@ impl Agent {
             started: now,
         };
         agent.read_configuration();
+        agent.boot = Boot::recall(&agent.config().state_dir);
+        agent.observed.gate_opened = agent.boot.gate_opened;
         agent.observe_mount();
         agent.report(Seen::Nothing);
         (agent, receiver)
@@ -185,10 +215,8 @@ impl Agent {
                 if let Some(before) = self.config.as_ref().filter(|before| **before != config) {
                     info!(file = %self.file.display(), "configuration changed");
                     if before.listen != config.listen {
-                        self.problems.insert(
-                            "listen",
-                            "`listen` changed: it takes effect when the agent is restarted".to_owned(),
-                        );
+                        let text = "`listen` changed: it takes effect when the agent is restarted";
+                        self.problems.insert("listen", text.to_owned().into());
                     }
                     self.forget_what_configuration_decides();
                 }
@@ -226,11 +254,16 @@ impl Agent {
             self.observed.good_probes = 0;
             self.last_answer = None;
             self.mounted_since = Instant::now();
+            self.looks.forget_the_mount();
+            self.observed.held = None;
+            // Containers that start with it come a moment later; at most half a minute later they are seen anyhow.
+            self.schedule.postpone(Action::LookAtContainers.name(), AFTER_A_CHANGE, Instant::now());
             self.schedule.hurry(Action::Mount.name());
         }
         self.observed.mounted = mounted;
         self.observed.mounted_for = self.mounted_since.elapsed();
         self.observed.silent_for = self.last_answer.map(|(at, _, _)| at.elapsed());
+        self.observe_draining();
         self.observed.mount_in_flight = self.schedule.is_in_flight(Action::Mount.name());
     }
 
@@ -241,23 +274,44 @@ impl Agent {
         let (from, to) = (self.observed.state, self.observed.state.next(seen));
         if from != to {
             self.observed.state = to;
-            self.state_since = SystemTime::now();
-            *self.counters.transitions.entry(to.name().to_owned()).or_default() += 1;
-            if to.is_ready() {
-                self.attempt = 0;
-                self.problems.remove(Action::Mount.name());
-            }
-            if !to.is_ready() {
-                self.observed.good_probes = 0;
-            }
-            let reason = self.reason(seen);
-            if to.is_alarm() {
-                error!(%from, %to, %reason, "mount state changed");
-            } else {
-                info!(%from, %to, %reason, "mount state changed");
-            }
+            self.came_into(from, to, seen);
         }
         seen
+    }
+
+    /// Books a transition: counted, told, logged; what depends on the state begins anew.
+    fn came_into(&mut self, from: MountState, to: MountState, seen: Seen) {
+        let now = SystemTime::now();
+        self.state_since = now;
+        *self.counters.transitions.entry(to.name().to_owned()).or_default() += 1;
+        if to.is_ready() {
+            self.let_go = None;
+            self.schedule.postpone(Action::LookAtContainers.name(), AFTER_A_CHANGE, Instant::now());
+            self.attempt = 0;
+            self.problems.remove(Action::Mount.name());
+        } else {
+            self.observed.good_probes = 0;
+        }
+        if matches!(to, MountState::Stalled | MountState::Lost) && self.observed.target.is_some() {
+            self.schedule.postpone(Action::FindTarget.name(), jittered(ASK_EFS_WITHIN), Instant::now());
+        }
+        let trouble = self.reason(seen);
+        let (code, reason) = (trouble.code.clone(), trouble.sentence());
+        // Attempt after attempt is one story: what came of the last is in the reason.
+        let is_another_attempt = self.attempt > 1
+            && [from, to].iter().all(|state| matches!(state, MountState::Absent | MountState::Mounting));
+        if is_another_attempt {
+            return;
+        }
+        if to.is_alarm() {
+            error!(%from, %to, %reason, code, "mount state changed");
+        } else {
+            info!(%from, %to, %reason, "mount state changed");
+        }
+        if self.transitions.len() == TRANSITIONS_TOLD {
+            self.transitions.pop_front();
+        }
+        self.transitions.push_back(Transition { at: timestamp(now), from, to, reason: trouble.text, code });
     }
 
     /// Starts what is planned and due.
@@ -287,10 +341,13 @@ impl Agent {
             Action::LearnRegistration => self.jobs.learn_registration(),
             Action::SetGuard => self.jobs.set_guard(),
             Action::FindTarget => {
-                let (Ok(share), Some(instance)) = (observed.share(config, &file), &observed.instance) else {
+                let (Ok(share), Some(instance)) = (observed.share(config, &file), observed.instance.clone())
+                else {
                     return;
                 };
-                self.jobs.find_target(self.sdk.clone(), region, share, instance.zone.clone())
+                let remembered = || memory::target(&config.state_dir, &instance.id, &share);
+                let known = observed.target.clone().or_else(remembered);
+                self.jobs.find_target(self.sdk.clone(), Search { share, region, instance, known })
             }
             Action::Mount => {
                 let (Some(target), Some(instance)) = (&observed.target, &observed.instance) else { return };
@@ -302,20 +359,45 @@ impl Agent {
                     client_identifier: instance.id.clone(),
                 })
             }
-            Action::Identify => {
+            Action::LetGo => {
                 let (Some(mounted), Some(target)) = (&observed.mounted, &observed.target) else { return };
-                self.jobs.identify(mounted.id, target.file_system.clone())
+                let why = format!("{} was let go of for {}", mounted.source, target.source());
+                warn!(%why, "nobody holds the share, and it belongs mounted from another address: unmounting");
+                let job = self.jobs.let_go(mounted.device.clone(), observed.state.is_ready());
+                self.let_go = Some(why);
+                job
+            }
+            Action::KeepReadAhead => {
+                let Some(mounted) = &observed.mounted else { return };
+                self.jobs.keep_read_ahead(mounted.device.clone())
+            }
+            Action::Identify => {
+                let (Some(mounted), Some(file_system)) = (&observed.mounted, observed.file_system(config))
+                else {
+                    return;
+                };
+                // Who mounted it themselves say themselves what it is.
+                let may_mark = config.mount == MountMode::Direct;
+                self.jobs.identify(mounted.id, file_system.to_owned(), may_mark)
             }
             Action::Probe => {
                 let Some(mounted) = &observed.mounted else { return };
                 self.jobs.probe(mounted.id)
             }
             Action::SetGate { open } => {
-                let Some(registration) = &observed.registration else { return };
+                let Some(registration) = observed.registration.clone() else { return };
                 if region.is_empty() {
                     return;
                 }
-                self.jobs.set_gate(self.sdk.clone(), region, registration.clone(), open)
+                if open && !self.boot.gate_opened {
+                    // Noted before ECS knows: from then on tasks may hold the mount.
+                    self.boot.gate_opened = true;
+                    self.observed.gate_opened = true;
+                    if let Err(error) = self.boot.save(&config.state_dir) {
+                        warn!(%error, "it could not be noted that the gate opened since this boot");
+                    }
+                }
+                self.jobs.set_gate(self.sdk.clone(), region, registration, open)
             }
             Action::Lead => {
                 let (Some(name), Some(instance)) = (observed.lock_name(config), &observed.instance) else {
@@ -342,267 +424,21 @@ impl Agent {
                 };
                 self.jobs.patch(self.sdk.clone(), region, round, lock.clone())
             }
+            Action::ReadStatistics => {
+                let Some(mounted) = &observed.mounted else { return };
+                self.jobs.read_statistics(mounted.id, mounted.device.clone())
+            }
+            Action::SetDraining { draining } => {
+                let Some(request) = self.drain_request() else { return };
+                self.jobs.set_draining(self.sdk.clone(), region, request, draining)
+            }
+            Action::CheckVolumes => self.jobs.check_volumes(self.looks.volumes.after.clone()),
+            Action::LookAtContainers => self.jobs.look_at_containers(
+                observed.mounted.as_ref().map(|mounted| (mounted.id, mounted.device.clone())),
+                observed.present(config),
+                observed.state.is_ready(),
+            ),
         };
         self.schedule.begin(action.name(), job);
     }
-
-    /// Takes in what a job found.
-    fn learn(&mut self, done: Done) {
-        match done {
-            Done::Instance(result) => {
-                if let Some(instance) = self.ended(Action::LearnInstance, result) {
-                    if self.observed.registration.is_none() {
-                        self.observed.registration =
-                            memory::registration(&self.config().state_dir, &instance.id);
-                    }
-                    self.observed.instance = Some(instance);
-                }
-            }
-            Done::Registration(configured, result) => {
-                self.observed.ecs_config_cluster = configured;
-                if let Some(registration) = self.ended(Action::LearnRegistration, result) {
-                    self.registered(registration);
-                }
-            }
-            Done::Guard(result) => {
-                if let Some(guarded) = self.ended(Action::SetGuard, result) {
-                    for path in guarded.found_inside {
-                        warn!(path = %format!("{VOLUMES_ROOT}/{path}"), "a directory lay below the mount point from before: it is hidden by the share, and was made immutable as well");
-                    }
-                    self.observed.guard = Some(guarded.guard);
-                }
-            }
-            Done::Target(result) => {
-                let result = match result {
-                    Err(crate::efs::EfsError::Aws(error)) => {
-                        self.heard(Err(error)).map_err(crate::efs::EfsError::Aws)
-                    }
-                    // A plain server is found without asking AWS.
-                    Ok(target) if target.zone.is_none() => Ok(target),
-                    other => {
-                        drop(self.heard(Ok(())));
-                        other
-                    }
-                };
-                let result = result.map_err(|error| format!("{error}. {}", capital(&error.help())));
-                if let Some(target) = self.ended(Action::FindTarget, result) {
-                    if self.observed.target.as_ref() != Some(&target) {
-                        info!(file_system = %target.file_system, address = %target.address, zone = ?target.zone, "mount target found");
-                        self.schedule.hurry(Action::Mount.name());
-                    }
-                    self.observed.target = Some(target);
-                }
-            }
-            Done::Mounted(result) => {
-                let result = result.map_err(|error| error.to_string());
-                if let Some(mounted) = self.ended(Action::Mount, result) {
-                    for warning in mounted.warnings {
-                        warn!(%warning, "mounted, but not as well as it could be");
-                    }
-                }
-            }
-            Done::Identified(mount, result) => {
-                if self.is_mounted(mount) {
-                    self.observed.identity =
-                        self.ended(Action::Identify, result.map_err(|error| error.to_string()));
-                }
-            }
-            Done::Probed(mount, result) => {
-                if self.is_mounted(mount) {
-                    self.probed(result.map_err(|error| error.to_string()));
-                }
-            }
-            Done::Gate(open, container_instance, result) => {
-                let result = self.heard(result);
-                self.gate_failed = result.is_err();
-                let help = format!("allow ecs:PutAttributes on {container_instance}");
-                let result = result.map_err(|e| {
-                    if e.is_denied() { format!("{e}. {}", capital(&help)) } else { e.to_string() }
-                });
-                if self.ended(Action::SetGate { open }, result).is_some() {
-                    info!(gate = if open { "open" } else { "closed" }, %container_instance, "ECS was told");
-                    let current = self.observed.registration.as_ref();
-                    if current
-                        .is_some_and(|registration| registration.container_instance == container_instance)
-                    {
-                        self.observed.gate_told = Some(open);
-                    }
-                }
-            }
-            Done::Lead(result) => self.led(*result),
-            Done::Round(result) => self.patched(*result),
-        }
-    }
-
-    fn is_mounted(&self, mount: u32) -> bool {
-        self.observed.mounted.as_ref().is_some_and(|entry| entry.id == mount)
-    }
-
-    /// Books an outcome: the schedule, the counters, the list of problems; a problem is logged when it is new.
-    fn ended<T>(&mut self, action: Action, result: Result<T, String>) -> Option<T> {
-        let (name, now) = (action.name(), Instant::now());
-        match result {
-            Ok(value) => {
-                self.schedule.succeeded(name, pace(action), now);
-                *self.counters.succeeded.entry(name.to_owned()).or_default() += 1;
-                if self.problems.remove(name).is_some() {
-                    info!(action = name, "works again");
-                }
-                Some(value)
-            }
-            Err(problem) => {
-                self.schedule.failed(name, pace(action), now);
-                *self.counters.failed.entry(name.to_owned()).or_default() += 1;
-                if self.problems.get(name) != Some(&problem) {
-                    warn!(action = name, %problem, "failed; it is tried again");
-                }
-                self.problems.insert(name, problem);
-                None
-            }
-        }
-    }
-
-    /// Notes whether AWS answered at all.
-    fn heard<T>(&mut self, result: Result<T, crate::aws::AwsError>) -> Result<T, crate::aws::AwsError> {
-        let reachable = result.as_ref().err().is_none_or(crate::aws::AwsError::reached);
-        if self.aws.reachable != Some(reachable) {
-            self.aws = AwsReport { reachable: Some(reachable), since: Some(timestamp(SystemTime::now())) };
-        }
-        result
-    }
-
-    fn registered(&mut self, registration: Registration) {
-        let is_new = self.observed.registration.as_ref() != Some(&registration);
-        if is_new || !self.observed.registration_is_fresh {
-            info!(cluster = %registration.cluster, container_instance = %registration.container_instance, "registered with ECS");
-            if let Some(instance) = &self.observed.instance
-                && let Err(error) =
-                    memory::save_registration(&self.config().state_dir, &instance.id, &registration)
-            {
-                warn!(%error, "the registration could not be remembered: a stale `ready` would last a while after the next boot");
-            }
-        }
-        if is_new {
-            self.observed.gate_told = None;
-        }
-        self.observed.registration = Some(registration);
-        // Until the instance is known the registration is not remembered, so it is taken as new once more.
-        self.observed.registration_is_fresh = self.observed.instance.is_some();
-        if !self.observed.registration_is_fresh {
-            self.schedule.postpone(Action::LearnRegistration.name(), Duration::from_secs(1), Instant::now());
-        }
-    }
-
-    fn probed(&mut self, result: Result<Duration, String>) {
-        let config = self.config();
-        match self.ended(Action::Probe, result) {
-            Some(rtt) => {
-                self.last_answer = Some((Instant::now(), SystemTime::now(), rtt));
-                self.observed.good_probes = self.observed.good_probes.saturating_add(1);
-                let opening = self.observed.good_probes < config.gate_good_probes;
-                let pause = if opening {
-                    config.probe_interval.min(FIRST_PROBES_INTERVAL)
-                } else {
-                    config.probe_interval
-                };
-                self.schedule.postpone(Action::Probe.name(), jittered(pause), Instant::now());
-            }
-            None => self.observed.good_probes = 0,
-        }
-    }
-
-    fn led(&mut self, result: Result<(LockAnswer, Worker), crate::share_worker::WorkerError>) {
-        let Some((answer, worker)) = self.ended(Action::Lead, result.map_err(|error| error.to_string()))
-        else {
-            self.patching.role = Role::Waiting;
-            self.patching.reason = self.problems.get(Action::Lead.name()).cloned();
-            return;
-        };
-        let role = self.patching.role;
-        match answer {
-            // The share may have gone while the lock was being taken: the next pass steps down then.
-            LockAnswer::Held => {
-                info!("this instance leads: it patches the cluster's services");
-                self.lock = Some(Arc::new(Mutex::new(worker)));
-                self.observed.leads = true;
-                self.memory = Memory::default();
-                self.schedule.hurry(Action::Patch.name());
-                self.patching = Patching {
-                    role: Role::Leader,
-                    leader: self.observed.instance.as_ref().map(|instance| instance.id.clone()),
-                    leader_since: Some(timestamp(SystemTime::now())),
-                    ..Patching::default()
-                };
-            }
-            LockAnswer::Busy { leads } => {
-                if role != Role::Follower {
-                    let leader = leads.as_ref().map_or("unknown", |leads| leads.instance.as_str());
-                    info!(leader, "another instance leads");
-                }
-                self.schedule.postpone(
-                    Action::Lead.name(),
-                    jittered(pace(Action::Lead).after_success),
-                    Instant::now(),
-                );
-                self.patching = Patching {
-                    role: Role::Follower,
-                    leader: leads.as_ref().map(|leads| leads.instance.clone()),
-                    leader_since: leads.map(|leads| leads.since),
-                    ..Patching::default()
-                };
-            }
-        }
-    }
-
-    /// Lets the lock go: the worker that holds it is killed, and a round that uses it ends at its next confirmation.
-    fn step_down(&mut self, why: &str) {
-        warn!(why, "stepping down as leader");
-        self.schedule.cancel(Action::Patch.name());
-        self.lock = None;
-        self.observed.leads = false;
-        self.patching = Patching { role: Role::Waiting, reason: Some(why.to_owned()), ..Patching::default() };
-    }
-
-    fn patched(&mut self, result: RoundResult) {
-        self.memory = result.memory;
-        self.counters.registered += result.registered;
-        self.counters.updated += result.updated;
-        self.patching.last_round = Some(timestamp(SystemTime::now()));
-        self.patching.services = result.services;
-        let denied = result.error.as_ref().is_some_and(crate::patch_round::RoundError::is_denied);
-        let lost = result.error.as_ref().is_some_and(crate::patch_round::RoundError::is_lost_lock);
-        let paused = matches!(result.error, Some(crate::patch_round::RoundError::Paused));
-        if let Some(aws) = result.aws_reached {
-            let at = Some(timestamp(SystemTime::now()));
-            if self.aws.reachable != Some(aws) {
-                self.aws = AwsReport { reachable: Some(aws), since: at };
-            }
-        }
-        let outcome = match result.error {
-            None => Ok(()),
-            Some(error) => Err(error.to_string()),
-        };
-        self.patching.last_error = outcome.as_ref().err().cloned();
-        let ok = self.ended(Action::Patch, outcome).is_some();
-        if ok || paused {
-            self.schedule.postpone(
-                Action::Patch.name(),
-                jittered(pace(Action::Patch).after_success),
-                Instant::now(),
-            );
-        }
-        if lost {
-            self.step_down("the leader's lock is lost");
-        } else if denied {
-            let why = self.patching.last_error.clone().unwrap_or_default();
-            self.step_down(&why);
-            self.patching.role = Role::NotAllowed;
-            self.schedule.postpone(Action::Lead.name(), DENIED_PAUSE, Instant::now());
-        }
-    }
-}
-
-fn capital(sentence: &str) -> String {
-    let mut chars = sentence.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -1,6 +1,9 @@
 //! What operators see: one report a pass, read by the endpoint, the metrics and systemd. Also the text page of `/status`.
 
-use crate::{guard::Guard, mount_state::MountState};
+use crate::{
+    containers::Elsewhere, draining::Drained, guard::Guard, missing_volumes::MissingVolume,
+    mount_state::MountState, mountstats::Statistics,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write, time::SystemTime};
 
@@ -24,6 +27,9 @@ pub struct Health {
     pub state: MountState,
     /// Why, in a sentence.
     pub reason: String,
+    /// The reason's code, stable for ever, where it has one.
+    #[serde(default)]
+    pub code: Option<String>,
     /// Since when the state is this one, RFC 3339.
     pub since: String,
     /// Attempts to mount since the share was last ready.
@@ -185,6 +191,30 @@ pub struct Counters {
     pub updated: u64,
 }
 
+/// The share came from one state into another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// When, RFC 3339.
+    pub at: String,
+    /// The state before.
+    pub from: MountState,
+    /// The state after.
+    pub to: MountState,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// The reason's code, where it has one.
+    pub code: Option<String>,
+}
+
+/// The volumes' directories against their records.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VolumesReport {
+    /// Records on the share.
+    pub records: u64,
+    /// Volumes that are not what their record says.
+    pub missing: Vec<MissingVolume>,
+}
+
 /// Everything, in one value: the body of `GET /status` as JSON.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Report {
@@ -206,8 +236,26 @@ pub struct Report {
     pub configuration_problem: Option<String>,
     /// What is missing or failing, each with what to do.
     pub problems: Vec<String>,
+    /// The codes of all that is missing or failing, sorted.
+    #[serde(default)]
+    pub codes: Vec<String>,
+    /// The share's last transitions, oldest first.
+    #[serde(default)]
+    pub transitions: Vec<Transition>,
     /// The patching half.
     pub patching: Patching,
+    /// What the kernel counts of the present mount.
+    #[serde(default)]
+    pub nfs: Option<Statistics>,
+    /// Since when, and why, this agent has the instance DRAINING in ECS.
+    #[serde(default)]
+    pub draining: Option<Drained>,
+    /// The volumes' directories, as the leader found them.
+    #[serde(default)]
+    pub volumes: Option<VolumesReport>,
+    /// Containers that write elsewhere than to the share.
+    #[serde(default)]
+    pub containers_elsewhere: Vec<Elsewhere>,
     /// Counters, for the metrics.
     pub counters: Counters,
     /// When the agent started, RFC 3339.
@@ -245,6 +293,9 @@ impl Report {
         let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known yet".to_owned());
         writeln!(page, "share       {} since {}", health.state, health.since)?;
         writeln!(page, "            {}", health.reason)?;
+        if let Some(code) = &health.code {
+            writeln!(page, "            `volumes-agent explain {code}` tells more")?;
+        }
         if let Some(mount) = &health.mount {
             let zone = match (&mount.zone, mount.own_zone) {
                 (Some(zone), Some(true)) => format!(", in {zone}, this instance's zone"),
@@ -293,6 +344,12 @@ impl Report {
             writeln!(page, "\nproblems")?;
             for problem in &self.problems {
                 writeln!(page, "  - {problem}")?;
+            }
+        }
+        if !self.transitions.is_empty() {
+            writeln!(page, "\ntransitions of the share")?;
+            for Transition { at, from, to, reason, .. } in &self.transitions {
+                writeln!(page, "  {at}  {from} -> {to}: {reason}")?;
             }
         }
         writeln!(

@@ -55,7 +55,7 @@ pub enum ShareError {
         format: u32,
     },
     /// A call failed.
-    #[error("{call} of `{VOLUMES_ROOT}/{path}` failed: {errno}")]
+    #[error("{call} of `{VOLUMES_ROOT}/{path}` failed: {errno}{}", words(Some(*.errno)))]
     Failed {
         /// What was tried.
         call: &'static str,
@@ -65,7 +65,7 @@ pub enum ShareError {
         errno: Errno,
     },
     /// Reading or writing failed.
-    #[error("{call} of `{VOLUMES_ROOT}/{path}` failed")]
+    #[error("{call} of `{VOLUMES_ROOT}/{path}` failed{}", words(Errno::from_io_error(.source)))]
     Io {
         /// What was tried.
         call: &'static str,
@@ -74,6 +74,31 @@ pub enum ShareError {
         /// The error.
         source: std::io::Error,
     },
+}
+
+/// What an error of the share means, where its name alone says nothing of what to do; with what leads over to it.
+///
+/// EDQUOT: Amazon EFS user guide, "Troubleshooting file operation errors" and "Quotas for NFS clients".
+fn words(errno: Option<Errno>) -> String {
+    let words = match errno {
+        Some(Errno::DQUOT) => {
+            "this instance has reached a limit of one NFS client, or a quota: EFS gives one 32,768 open files, 128 users with open files, and \
+             8,192 locks on 256 pairs of a file and a process; spread the tasks over more instances, or have them close what they \
+             don't use"
+        }
+        Some(Errno::NOSPC) => "the share is full: remove files, or make it larger",
+        Some(Errno::ROFS) => {
+            "the share is read-only: look at the server's export, or at the file system's policy \
+             (elasticfilesystem:ClientWrite)"
+        }
+        Some(Errno::ACCESS | Errno::PERM) => {
+            "the server doesn't let root of this instance do it: look at the export (no_root_squash), at the file system's policy \
+             (elasticfilesystem:ClientWrite and elasticfilesystem:ClientRootAccess), or at who owns the directory"
+        }
+        Some(Errno::STALE) => "it was removed on the server meanwhile",
+        _ => return String::new(),
+    };
+    format!(": {words}")
 }
 
 fn failed(call: &'static str, path: &str) -> impl FnOnce(Errno) -> ShareError {
@@ -187,6 +212,27 @@ impl Directory {
         }
     }
 
+    /// The names of what is in it, in no order. A name that is no UTF-8 is none of ours and left out.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn names(&self) -> Result<Vec<String>, ShareError> {
+        let listed = rustix::fs::Dir::read_from(&self.fd).map_err(failed("listing", &self.path))?;
+        let mut names = Vec::new();
+        for entry in listed {
+            let entry = entry.map_err(failed("listing", &self.path))?;
+            names.extend(
+                entry
+                    .file_name()
+                    .to_str()
+                    .ok()
+                    .filter(|name| !matches!(*name, "." | ".."))
+                    .map(str::to_owned),
+            );
+        }
+        Ok(names)
+    }
+
     /// Opens a file with the walk's rules.
     ///
     /// # Errors
@@ -276,5 +322,31 @@ fn openat2(directory: impl AsFd, name: &str, flags: OFlags, mode: Mode) -> Resul
             Err(Errno::AGAIN | Errno::INTR) => {}
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_share_refuses_is_said_in_words() {
+        for (errno, expected) in [
+            (Errno::DQUOT, "a limit of one NFS client"),
+            (Errno::NOSPC, "the share is full"),
+            (Errno::ROFS, "read-only"),
+            (Errno::PERM, "no_root_squash"),
+            (Errno::ACCESS, "elasticfilesystem:ClientRootAccess"),
+        ] {
+            let call = failed("making", "a/b")(errno).to_string();
+            assert!(
+                call.starts_with("making of `/volumes/a/b` failed: ") && call.contains(expected),
+                "{call}"
+            );
+            let written = io("writing", "a/b")(std::io::Error::from(errno)).to_string();
+            assert!(written.contains(expected), "{written}");
+        }
+        let plain = failed("making", "a/b")(Errno::EXIST).to_string();
+        assert_eq!(plain, format!("making of `/volumes/a/b` failed: {}", Errno::EXIST));
     }
 }

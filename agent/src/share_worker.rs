@@ -11,7 +11,10 @@ use crate::{
     history::Histories,
     identity,
     leader::{self, LeaderLock, LockAnswer, LockRequest},
+    missing_volumes::{self, CheckRequest},
     mount::{self, MountRequest, VOLUMES_ROOT},
+    namespaces::{self, Bind},
+    trouble::Trouble,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -42,10 +45,26 @@ pub enum Request {
     Abandon,
     /// Mount the share. Answer: [`mount::Mounted`].
     Mount(MountRequest),
-    /// Compare the share's marker, or write the first one. Answer: [`identity::Identity`].
+    /// Unmount the share of this device, unless somebody holds it. Answer: `()`.
+    LetGo {
+        /// `major:minor`.
+        device: String,
+        /// Whether the server answers; if not, what waits for it is given up.
+        answers: bool,
+    },
+    /// Compare the share's marker. Answer: [`identity::Identity`].
     Identify {
         /// What the marker must name.
         file_system: String,
+        /// Whether a share without one gets it.
+        may_mark: bool,
+    },
+    /// Write the marker anew, as an operator decided. Answer: [`identity::Adopted`].
+    Adopt {
+        /// What it will name.
+        file_system: String,
+        /// What it must name now; absent: there must be none.
+        from: Option<String>,
     },
     /// Make the directories of volumes. Answer: [`directories::Ensured`].
     Ensure(EnsureRequest),
@@ -53,6 +72,12 @@ pub enum Request {
     Lock(LockRequest),
     /// Write through the descriptor that holds the lock. Answer: `()`.
     ConfirmLock,
+    /// Read the mount tables of all namespaces. Answer: [`crate::containers::Scan`].
+    ScanContainers,
+    /// Whether the directories of these binds were removed. Answer: a `bool` for each.
+    AreDeleted(Vec<Bind>),
+    /// Compare volumes' directories with their records. Answer: [`missing_volumes::Checked`].
+    CheckVolumes(CheckRequest),
     /// Whether an operator paused patching by the file `pause`. Answer: `bool`.
     Paused,
     /// Read what is remembered of a cluster's services. Answer: [`Histories`].
@@ -69,22 +94,16 @@ pub enum Request {
     },
 }
 
-/// An error with its causes, on its way from the child.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Failed(pub String);
-
-impl Failed {
-    fn of(error: &(dyn Error + 'static)) -> Self {
-        Self(in_one_line(error))
-    }
+fn trouble(error: &(dyn Error + 'static)) -> Trouble {
+    Trouble::from(in_one_line(error))
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// The child was asked and said no.
-    #[error("{0}")]
-    Failed(String),
+    #[error("{}", .0.text)]
+    Failed(Trouble),
     /// Nothing within the deadline: the share hangs. The child was killed.
     #[error("no answer from the share within {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
@@ -94,6 +113,16 @@ pub enum WorkerError {
     /// The child ended, or said something that isn't an answer.
     #[error("the share worker ended without an answer")]
     Ended(#[source] Option<std::io::Error>),
+}
+
+impl From<WorkerError> for Trouble {
+    fn from(error: WorkerError) -> Self {
+        match error {
+            WorkerError::Failed(trouble) => trouble,
+            WorkerError::TimedOut(_) => Self::coded("share-silent", error.to_string()),
+            WorkerError::Start(_) | WorkerError::Ended(_) => trouble(&error),
+        }
+    }
 }
 
 /// A child with what leads to it. Dropping it kills the child and leaves the rest to the kernel.
@@ -140,9 +169,9 @@ impl Worker {
         };
         let answer = asked.await.map_err(|error| WorkerError::Ended(Some(error)))?;
         let answer = answer.ok_or(WorkerError::Ended(None))?;
-        match serde_json::from_str::<Result<A, Failed>>(&answer) {
+        match serde_json::from_str::<Result<A, Trouble>>(&answer) {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Failed(text))) => Err(WorkerError::Failed(text)),
+            Ok(Err(trouble)) => Err(WorkerError::Failed(trouble)),
             Err(error) => Err(WorkerError::Ended(Some(error.into()))),
         }
     }
@@ -184,7 +213,7 @@ pub fn serve(parent: u32) -> std::io::Result<()> {
     for line in std::io::stdin().lock().lines() {
         let answer = match serde_json::from_str(&line?) {
             Ok(request) => answer(request, &mut lock),
-            Err(error) => Err(Failed::of(&error)),
+            Err(error) => Err(trouble(&error)),
         };
         let mut stdout = std::io::stdout().lock();
         serde_json::to_writer(&mut stdout, &answer)?;
@@ -194,19 +223,23 @@ pub fn serve(parent: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json::Value, Failed> {
-    fn json(value: impl Serialize) -> Result<serde_json::Value, Failed> {
-        serde_json::to_value(value).map_err(|error| Failed::of(&error))
+fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json::Value, Trouble> {
+    fn json(value: impl Serialize) -> Result<serde_json::Value, Trouble> {
+        serde_json::to_value(value).map_err(|error| trouble(&error))
     }
-    fn told<T>(result: Result<T, impl Error + 'static>) -> Result<T, Failed> {
-        result.map_err(|error| Failed::of(&error))
+    fn told<T>(result: Result<T, impl Error + 'static>) -> Result<T, Trouble> {
+        result.map_err(|error| trouble(&error))
     }
     match request {
         Request::Probe => json(told(rustix::fs::statfs(VOLUMES_ROOT).map(drop))?),
         Request::Flush => json(told(mount::flush())?),
         Request::Abandon => json(told(mount::abandon())?),
-        Request::Mount(request) => json(told(mount::mount_share(&request))?),
-        Request::Identify { file_system } => json(told(identity::identify(&file_system))?),
+        Request::Mount(request) => json(mount::mount_share(&request)?),
+        Request::LetGo { device, answers } => json(mount::let_go(&device, answers)?),
+        Request::Identify { file_system, may_mark } => {
+            json(told(identity::identify(&file_system, may_mark))?)
+        }
+        Request::Adopt { file_system, from } => json(identity::adopt(&file_system, from.as_deref())?),
         Request::Ensure(request) => json(told(directories::ensure(&request))?),
         Request::Lock(request) => match told(leader::try_lock(&request))? {
             Ok(held) => {
@@ -217,8 +250,11 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
         },
         Request::ConfirmLock => match lock {
             Some(lock) => json(told(lock.confirm())?),
-            None => Err(Failed("this worker holds no lock".to_owned())),
+            None => Err("this worker holds no lock".to_owned().into()),
         },
+        Request::ScanContainers => json(told(namespaces::scan())?),
+        Request::AreDeleted(binds) => json(namespaces::are_deleted(&binds)),
+        Request::CheckVolumes(request) => json(told(missing_volumes::check(&request))?),
         Request::Paused => json(told(leader::paused())?),
         Request::ReadHistories { name } => json(told(histories::read(&name))?),
         Request::WriteHistories { name, histories } => json(told(histories::write(&name, histories))?),

@@ -116,6 +116,37 @@ fn every_code_has_its_story() {
     assert!(told.is_sorted(), "the sections of docs/codes.md are in alphabetical order");
 }
 
+/// What of the share fails or is missing: literals that make a [`Trouble`], or are the answer of a `fn code`.
+fn share_codes_in(text: &str) -> std::collections::BTreeSet<String> {
+    let makers = ["Trouble::coded(", "Self::coded("];
+    let made = makers.into_iter().flat_map(|maker| text.split(maker).skip(1));
+    let made = made.filter_map(|after| after.trim_start().strip_prefix('"')?.split('"').next());
+    let answered = text
+        .split("fn code(&self) -> &'static str {")
+        .skip(1)
+        .flat_map(|after| after.split("\n    }\n").next().unwrap_or_default().split('"').skip(1).step_by(2));
+    let is_code =
+        |code: &&str| code.contains('-') && code.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    made.chain(answered).filter(is_code).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_code_of_the_share_has_its_story() {
+    let mut all = String::new();
+    sources(&repository().join("agent/src"), &mut all);
+    let page = read("docs/share-codes.md");
+    let told: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let compose = read("docs/codes.md");
+    let made: Vec<String> = share_codes_in(&all)
+        .into_iter()
+        .filter(|code| !compose.contains(&format!("\n## {code}\n")))
+        .collect();
+    assert_eq!(
+        told, made,
+        "docs/share-codes.md against the codes in the sources, both in alphabetical order"
+    );
+}
+
 /// The row of warnings is what can be silenced.
 #[test]
 fn the_codes_that_can_be_silenced_are_listed() {

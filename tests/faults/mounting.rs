@@ -114,7 +114,7 @@ pub(crate) fn replaced_by_a_file(lab: &Lab, index: usize) -> Result<Seen, Error>
 }
 
 pub(crate) fn replaced_by_a_symlink(lab: &Lab, index: usize) -> Result<Seen, Error> {
-    replaced(lab, index, "mkdir -p /var/elsewhere && ln -s /var/elsewhere /volumes", &["symlink"])
+    replaced(lab, index, "mkdir -p /var/elsewhere && ln -s /var/elsewhere /volumes", &["not a directory"])
 }
 
 /// A step of mounting at which strace holds the worker until the agent is killed.

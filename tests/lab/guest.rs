@@ -185,7 +185,7 @@ impl Guest {
                     self.console.display()
                 ));
             }
-            let output = self.try_run("true", Duration::from_secs(3));
+            let output = self.try_run("true", Duration::from_secs(15));
             if output.code == 0 { Ok(()) } else { Err(output.stderr) }
         })
     }
@@ -232,7 +232,8 @@ impl Guest {
             "StrictHostKeyChecking=no",
             "UserKnownHostsFile=/dev/null",
             "LogLevel=ERROR",
-            "ConnectTimeout=2",
+            // On a machine that has much to do, the first words of a connection alone take seconds.
+            "ConnectTimeout=10",
             "ControlMaster=auto",
             "ControlPersist=yes",
             &format!("ControlPath={socket}"),

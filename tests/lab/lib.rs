@@ -34,6 +34,7 @@ pub mod place;
 pub mod progress;
 pub mod share;
 pub mod story;
+pub mod tunnel;
 pub mod wait;
 
 pub use cluster::Lab;

@@ -6,16 +6,20 @@
 mod adoption;
 mod apply;
 mod configuration;
+mod control_plane;
 mod dependencies;
+mod external_mount;
 mod foreign_mount;
 mod kinds;
 mod lossless;
+mod mount_point;
 mod patching;
 mod placement;
 mod restart;
 mod services;
 mod speaking;
 mod troubled_ecs;
+mod watch;
 
 use lab::{
     Error, Lab, cluster,
@@ -49,6 +53,7 @@ const PROMISES: &[Promise] = &[
     ("a_held_source_is_patched_at_once", services::a_held_source_is_patched_at_once),
     ("every_refusal_is_told", services::every_refusal_is_told),
     ("who_puts_the_unpatched_revision_back_is_yielded_to", services::who_puts_it_back_is_yielded_to),
+    ("a_volume_that_vanished_is_told", watch::a_volume_that_vanished_is_told),
     ("pause_stops_patching_at_once", services::pause_stops_patching),
     ("apply_takes_the_whole_way", apply::apply_takes_the_whole_way),
     ("a_dry_run_changes_nothing", services::a_dry_run_changes_nothing),
@@ -78,6 +83,15 @@ const PROMISES: &[Promise] = &[
     ("a_restarted_agent_adopts_its_mount", adoption::a_restarted_agent_adopts_its_mount),
     ("a_wrong_configuration_is_told_and_mended_without_a_restart", configuration::a_wrong_configuration),
     ("a_foreign_mount_is_never_touched", foreign_mount::a_foreign_mount_is_never_touched),
+    ("content_under_the_mount_point_is_named_and_never_hidden", mount_point::content_under_the_mount_point),
+    ("a_restored_copy_is_refused_until_it_is_adopted", mount_point::a_restored_copy_is_adopted),
+    ("the_share_is_found_while_efs_is_out_of_reach", control_plane::the_share_is_found_without_efs),
+    ("containers_that_write_elsewhere_are_named", watch::containers_that_write_elsewhere_are_named),
+    ("an_external_mount_is_watched_and_never_touched", external_mount::an_external_mount),
+    (
+        "an_instance_without_its_share_is_drained_and_given_back",
+        watch::an_instance_without_its_share_is_drained,
+    ),
     ("files_outlive_a_reboot", story::files_outlive_a_reboot),
     ("a_stall_is_told_in_time", faults::a_stall_is_told),
     ("sigterm_ends_the_agent_within_a_second_whatever_the_share_does", restart::sigterm_during_a_stall),

@@ -45,6 +45,7 @@ fn default_of(key: &str) -> Option<&'static str> {
         "probe_interval" => Some("5s"),
         "stall_deadline" => Some("15s"),
         "gate_good_probes" => Some("3"),
+        "drain_after" => Some("off"),
         "state_dir" => Some("/var/lib/volumes-agent"),
         _ => None,
     }

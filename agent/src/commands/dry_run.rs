@@ -3,11 +3,13 @@
 use crate::{
     commands::{configuration::ConfigurationArgs, look},
     diagnostics::{Exit, Failure},
-    efs,
+    guard::Guard,
+    memory,
     mount::VOLUMES_ROOT,
     observed::Observed,
     plan::{Action, plan},
     report::{Outcome, ServiceReport},
+    target_search::Search,
 };
 use std::io::Write;
 
@@ -24,8 +26,14 @@ pub fn run(configuration: &ConfigurationArgs) -> Result<Exit, Failure> {
         if let (Ok(share), Some(instance), Some(region)) =
             (observed.share(&config, &file), &observed.instance, observed.region(&config))
         {
-            match efs::mount_target(&crate::aws::connect(&region).await, &share, &instance.zone).await {
-                Ok(target) => look.observed.target = Some(target),
+            let known = memory::target(&config.state_dir, &instance.id, &share);
+            let search = Search { share, instance: instance.clone(), region: region.clone(), known };
+            match search.run(&crate::aws::connect(&region).await).await {
+                Ok(found) => {
+                    look.missing
+                        .extend(found.instead_of.map(|why| format!("the mount target, from EFS: {why}")));
+                    look.observed.target = Some(found.target);
+                }
                 Err(error) => look.missing.push(format!("the mount target: {error}")),
             }
         }
@@ -59,23 +67,35 @@ pub fn run(configuration: &ConfigurationArgs) -> Result<Exit, Failure> {
 /// What an action would change; those that only ask were done.
 fn changes(action: Action, observed: &Observed) -> Option<String> {
     match action {
+        Action::SetGuard if observed.guard == Some(Guard::Set) => None,
         Action::SetGuard => Some(format!("would make the bare {VOLUMES_ROOT} immutable")),
         Action::Mount => {
             let target = observed.target.as_ref()?;
-            Some(format!("would mount {}:{} at {VOLUMES_ROOT}", target.address, target.export))
+            Some(format!("would mount {} at {VOLUMES_ROOT}", target.source()))
         }
+        Action::LetGo => Some(format!(
+            "would unmount {VOLUMES_ROOT}, which nobody holds, to mount it from another address"
+        )),
         Action::SetGate { open } => {
             let value = if open { "ready" } else { "not-ready" };
             Some(format!("would set the instance's attribute convox.volumes={value}"))
+        }
+        Action::SetDraining { draining } => {
+            let value = if draining { "DRAINING" } else { "ACTIVE" };
+            Some(format!("would set the instance to {value} in ECS"))
         }
         Action::Identify => Some("would compare the share's marker, or write the first one".to_owned()),
         Action::Lead => Some("would try for the leader's lock".to_owned()),
         Action::LearnInstance
         | Action::LearnRegistration
         | Action::FindTarget
+        | Action::KeepReadAhead
         | Action::Probe
         | Action::StepDown
-        | Action::Patch => None,
+        | Action::Patch
+        | Action::ReadStatistics
+        | Action::LookAtContainers
+        | Action::CheckVolumes => None,
     }
 }
 

@@ -18,7 +18,7 @@ pub fn run() -> Result<Exit, Failure> {
     for path in &guarded.found_inside {
         drop(writeln!(
             out,
-            "warning: /volumes/{path} lay below the mount point from before; made immutable as well"
+            "warning: /volumes/{path} lies on this instance's own disk, from before the share; made immutable as well, with all that is in it"
         ));
     }
     match guarded.guard {

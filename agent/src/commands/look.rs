@@ -32,7 +32,10 @@ pub async fn look(config: &Config) -> Look {
     let mut observed = Observed::default();
     let mut missing = Vec::new();
     match imds::instance().await {
-        Ok(instance) => observed.instance = Some(instance),
+        Ok(instance) => {
+            observed.instance = Some(instance);
+            observed.instance_is_fresh = true;
+        }
         Err(error) => missing.push(format!("this is not known to be an EC2 instance: {error}")),
     }
     observed.ecs_config_cluster = ecs_agent::configured_cluster();

@@ -51,7 +51,7 @@ impl Running<'_> {
                     }
                     self.round.memory.ensured.insert(wanted.relative.clone());
                 }
-                Err(WorkerError::Failed(refusal)) => return Ok(Some(refusal)),
+                Err(WorkerError::Failed(refusal)) => return Ok(Some(refusal.text)),
                 Err(error) => return Err(RoundError::Share(error)),
             }
         }

@@ -2,80 +2,173 @@
 
 use super::Agent;
 use crate::{
-    config::Config,
+    config::{Config, MountMode},
     mount::VOLUMES_ROOT,
     mount_state::{MountState, Seen},
+    mountinfo::MountEntry,
     plan::Action,
     report::{Gate, Health, MountReport, ProbeReport, Report, Role, timestamp},
     systemd,
+    target::{MountTarget, Standing},
+    trouble::Trouble,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 impl Agent {
     /// Why the state is what it is, for a person.
-    pub(super) fn reason(&self, seen: Seen) -> String {
+    pub(super) fn reason(&self, seen: Seen) -> Trouble {
         let Some(config) = &self.config else {
             let problem = self.config_problem.as_deref().unwrap_or("not read yet");
-            return format!("wrong configuration: {problem}");
+            return Trouble::coded("wrong-configuration", format!("wrong configuration: {problem}"));
         };
-        let target = self.observed.target.as_ref();
-        let source = target
-            .map_or_else(|| "the share".to_owned(), |target| format!("{}:{}", target.address, target.export));
-        let failure = self.problems.get(Action::Mount.name());
-        let attempt = match failure {
-            Some(failure) => format!("attempt {}: {failure}", self.attempt),
-            None => format!("attempt {}", self.attempt),
-        };
+        let source = self.source();
         match self.observed.state {
-            MountState::Ready => format!("{source} is mounted and answers"),
-            MountState::Stalled => {
-                let silent = self.observed.silent_for.unwrap_or(self.observed.mounted_for).as_secs();
-                format!(
-                    "{source} has not answered for {silent} s (stall_deadline is {}): look at the NFS server and the network; the mount stays, and what containers write waits for it",
-                    humantime::format_duration(config.stall_deadline)
-                )
+            MountState::Ready => format!("{source} is mounted and answers").into(),
+            MountState::Stalled => self.why_stalled(config, &source),
+            MountState::Foreign => match self.observed.foreign(config) {
+                Some(foreign) => foreign.into(),
+                None => format!("{VOLUMES_ROOT} has something else mounted on it. It is left alone").into(),
+            },
+            MountState::Lost if self.observed.mounted.is_some() => Trouble::coded(
+                "share-lost",
+                format!("{source} is mounted again and has not answered yet; containers started before keep the mount that went"),
+            ),
+            MountState::Lost if config.mount == MountMode::External => Trouble::coded(
+                "share-lost",
+                format!("the share was unmounted by someone; `mount = \"external\"`, so whoever mounted it must mount it again"),
+            )
+            .help(format!("`mount {VOLUMES_ROOT}`")),
+            MountState::Lost if self.let_go.is_some() => {
+                self.attempts(None, self.let_go.as_deref().unwrap_or_default())
             }
-            MountState::Foreign => {
-                let why =
-                    self.observed.mounted.as_ref().and_then(|mounted| self.observed.why_foreign(mounted));
-                let why = why.unwrap_or_else(|| format!("{VOLUMES_ROOT} has something else mounted on it"));
-                format!("{why}. It is left alone")
-            }
-            MountState::Lost if self.observed.mounted.is_some() => {
-                format!(
-                    "{source} is mounted again and has not answered yet; containers started before keep the mount that went"
-                )
-            }
-            MountState::Lost => format!("{source} was unmounted by someone; mounting it again: {attempt}"),
-            MountState::Mounting if seen == Seen::Unjudged && target.is_none() => {
-                format!("found an NFS mount at {VOLUMES_ROOT}; {}", self.missing(config))
+            MountState::Lost => self.attempts(
+                Some("share-lost"),
+                &format!("{source} was unmounted by someone; mounting it again"),
+            ),
+            MountState::Mounting if seen == Seen::Unjudged && self.observed.file_system(config).is_none() => {
+                self.missing(config).during(&format!("found an NFS mount at {VOLUMES_ROOT}"))
             }
             MountState::Mounting if seen == Seen::Unjudged => {
-                format!("{source} is mounted; waiting for its first answer")
+                format!("{source} is mounted; waiting for its first answer").into()
             }
-            MountState::Mounting => format!("mounting {source}: {attempt}"),
-            MountState::Absent if target.is_some() => match failure {
-                Some(_) => format!("{source} is not mounted: {attempt}"),
-                None => format!("{source} will be mounted next"),
-            },
+            MountState::Mounting => self.attempts(None, &format!("mounting {source}")),
+            MountState::Absent if config.mount == MountMode::External => Trouble::coded(
+                "not-mounted-externally",
+                format!("nothing is mounted at {VOLUMES_ROOT}; `mount = \"external\"`, so fstab or efs-utils must mount it"),
+            )
+            .help(format!("`mount {VOLUMES_ROOT}`")),
+            MountState::Absent if self.observed.target.is_some() => {
+                match self.problems.get(Action::Mount.name()) {
+                    Some(_) => self.attempts(None, &format!("{source} is not mounted")),
+                    None => format!("{source} will be mounted next").into(),
+                }
+            }
             MountState::Absent => self.missing(config),
         }
     }
 
-    /// The first thing that is missing on the way to a mount.
-    fn missing(&self, config: &Config) -> String {
-        let failed = |action: Action| self.problems.get(action.name()).cloned();
-        if self.observed.instance.is_none() {
-            let why = failed(Action::LearnInstance).unwrap_or_else(|| "asked for just now".to_owned());
-            return format!("waiting for instance metadata: {why}");
-        }
-        match self.observed.share(config, &self.file_name()) {
-            Err(missing) => format!("waiting for configuration: {missing}"),
-            Ok(_) => match failed(Action::FindTarget) {
-                Some(why) => format!("no mount target: {why}"),
-                None => "asking EFS for the mount target".to_owned(),
+    /// What is mounted, or will be.
+    fn source(&self) -> String {
+        let mounted = self.observed.mounted.as_ref().map(|mounted| mounted.source.clone());
+        let target = || self.observed.target.as_ref().map(MountTarget::source);
+        mounted.or_else(target).unwrap_or_else(|| "the share".to_owned())
+    }
+
+    /// `what`, with how often it was tried and what came of it last; that is the better code.
+    fn attempts(&self, code: Option<&str>, what: &str) -> Trouble {
+        let attempt = self.attempt;
+        match self.problems.get(Action::Mount.name()) {
+            Some(failure) => {
+                let failed = format!("{what}: attempt {attempt}, after one that failed");
+                let during = failure.clone().during(&failed);
+                Trouble { code: during.code.or_else(|| code.map(str::to_owned)), ..during }
+            }
+            None => Trouble {
+                code: code.map(str::to_owned),
+                ..Trouble::from(format!("{what}: attempt {attempt}"))
             },
         }
+    }
+
+    fn why_stalled(&self, config: &Config, source: &str) -> Trouble {
+        let silent = self.observed.silent_for.unwrap_or(self.observed.mounted_for).as_secs();
+        let deadline = humantime::format_duration(config.stall_deadline);
+        let what = format!("{source} has not answered for {silent} s (stall_deadline is {deadline})");
+        match (&self.observed.target, self.observed.standing()) {
+            (Some(target), Some(Standing::Former)) => Trouble::coded(
+                "address-changed",
+                format!(
+                    "{what}: the mount target has another address now, {}, where a mount can't follow; containers that use it wait",
+                    target.address
+                ),
+            )
+            .help("replace this instance, or reboot it"),
+            _ => Trouble::coded(
+                "share-stalled",
+                format!("{what}; the mount stays, and what containers write waits for it"),
+            )
+            .help("look at the NFS server and the network"),
+        }
+    }
+
+    /// The first thing that is missing on the way to a mount.
+    fn missing(&self, config: &Config) -> Trouble {
+        let failed = |action: Action| self.problems.get(action.name()).cloned();
+        if self.observed.instance.is_none() {
+            return match failed(Action::LearnInstance) {
+                Some(why) => why.during("waiting for instance metadata"),
+                None => "asking instance metadata who this is".to_owned().into(),
+            };
+        }
+        match self.observed.share(config, &self.file_name()) {
+            Err(missing) => {
+                Trouble::coded("no-configuration", format!("waiting for configuration: {missing}"))
+            }
+            Ok(_) => match failed(Action::FindTarget) {
+                Some(why) => why.during("no mount target"),
+                None => "asking EFS for the mount target".to_owned().into(),
+            },
+        }
+    }
+
+    /// What an operator should know although the share may be ready: a mount that is right, and not as it should be.
+    fn concerns(&self) -> Vec<Trouble> {
+        let observed = &self.observed;
+        let (Some(target), Some(instance)) = (&observed.target, &observed.instance) else {
+            return Vec::new();
+        };
+        let zone = &instance.zone;
+        let mut concerns = Vec::new();
+        match observed.standing() {
+            Some(Standing::Another) if target.is_in(Some(zone)) == Some(true) => concerns.push(Trouble::coded(
+                "another-zone",
+                format!(
+                    "the share is mounted from {}, while this instance's own zone {zone} has {}: traffic to another zone costs",
+                    self.source(),
+                    target.address
+                ),
+            )
+            .help("it changes with the next boot")),
+            Some(Standing::Former) if observed.state.is_ready() => concerns.push(Trouble::coded(
+                "address-changed",
+                format!(
+                    "the share is mounted from {}, which is no more among the addresses of {}; it answers still",
+                    self.source(),
+                    target.file_system
+                ),
+            )
+            .help(format!("replace this instance, or reboot it: then {} is mounted", target.address))),
+            _ if target.is_in(Some(zone)) == Some(false) => concerns.push(Trouble::coded(
+                "another-zone",
+                format!(
+                    "the file system has no mount target in this instance's zone {zone}, so that of {} is used: traffic to another zone costs, and the share falls with it",
+                    target.zone.as_deref().unwrap_or("another zone")
+                ),
+            )
+            .help(format!("create a mount target in {zone}"))),
+            _ => {}
+        }
+        concerns
     }
 
     /// Publishes what is known.
@@ -85,30 +178,33 @@ impl Agent {
         let observed = &self.observed;
         let instance = observed.instance.as_ref();
         let rack = observed.rack(&config, &file);
-        let mut problems: Vec<String> = self.problems.values().cloned().collect();
+        let reason = self.reason(seen);
+        let mut troubles: Vec<Trouble> = self.problems.values().cloned().collect();
+        troubles.extend(self.concerns());
+        troubles.extend(self.looks.problems());
+        troubles.extend(
+            self.draining_report()
+                .as_ref()
+                .map(|drained| Trouble::coded("instance-drained", drained.problem())),
+        );
         if instance.is_some()
             && let Err(missing) = &rack
         {
-            problems.insert(0, missing.clone());
+            troubles.insert(0, Trouble::coded("no-configuration", missing.clone()));
         }
+        let codes: BTreeSet<String> =
+            troubles.iter().chain([&reason]).filter_map(|trouble| trouble.code.clone()).collect();
         let mut patching = self.patching.clone();
         if !config.patch {
             patching.role = Role::Off;
         }
         let health = Health {
             state: observed.state,
-            reason: self.reason(seen),
+            reason: reason.sentence(),
+            code: reason.code,
             since: timestamp(self.state_since),
             attempt: self.attempt,
-            mount: observed.target.as_ref().map(|target| MountReport {
-                source: format!("{}:{}", target.address, target.export),
-                address: target.address.to_string(),
-                zone: target.zone.clone(),
-                own_zone: target.zone.as_ref().and_then(|zone| Some(*zone == instance?.zone)),
-                file_system: target.file_system.clone(),
-                path: VOLUMES_ROOT.to_owned(),
-                options: observed.mounted.as_ref().map(|mounted| mounted.options.clone()),
-            }),
+            mount: self.mount_report(&config),
             probe: ProbeReport {
                 last_ok: self.last_answer.map(|(_, at, _)| timestamp(at)),
                 rtt_ms: self.last_answer.map(|(_, _, rtt)| rtt.as_secs_f64() * 1000.0),
@@ -132,8 +228,14 @@ impl Agent {
             rack: rack.ok().map(|rack| rack.to_string()),
             configuration_file: file,
             configuration_problem: self.config_problem.clone(),
-            problems,
+            problems: troubles.iter().map(ToString::to_string).collect(),
+            codes: codes.into_iter().collect(),
+            transitions: self.transitions.iter().cloned().collect(),
             patching,
+            nfs: self.looks.statistics.clone(),
+            draining: self.draining_report(),
+            volumes: self.looks.volumes_report(),
+            containers_elsewhere: self.looks.elsewhere.clone(),
             counters: self.counters.clone(),
             started: timestamp(self.started),
         };
@@ -143,5 +245,23 @@ impl Agent {
             systemd::status(&line);
         }
         self.reports.send_replace(Arc::new(report));
+    }
+
+    /// What is mounted, else what should be.
+    fn mount_report(&self, config: &Config) -> Option<MountReport> {
+        let observed = &self.observed;
+        let (target, mounted) = (observed.target.as_ref(), observed.mounted.as_ref());
+        let address = mounted.and_then(MountEntry::server).or_else(|| target.map(|target| target.address))?;
+        // The zone is the target's: of another address of the file system it isn't known.
+        let zone = target.filter(|target| target.address == address).and_then(|target| target.zone.clone());
+        Some(MountReport {
+            source: self.source(),
+            address: address.to_string(),
+            own_zone: zone.as_ref().and_then(|zone| Some(*zone == observed.instance.as_ref()?.zone)),
+            zone,
+            file_system: observed.file_system(config)?.to_owned(),
+            path: VOLUMES_ROOT.to_owned(),
+            options: mounted.map(|mounted| mounted.options.clone()),
+        })
     }
 }

@@ -1,0 +1,219 @@
+//! The mount half of the agent, on a booted instance with real NFS: each figure beside its floor, as ratios in one run.
+//!
+//! `make bench` runs it. `IDLE_SECONDS` says how long the idle agent's CPU time is counted (default: ten minutes).
+
+use lab::{
+    Error, Lab, cluster,
+    enclosure::{self, Entered},
+    guest::Guest,
+    network::GATEWAYS,
+    progress::Progress,
+};
+use std::{process::ExitCode, time::Duration};
+
+const NAME: &str = "bench";
+const ROUNDS: usize = 11;
+const READY: Duration = Duration::from_secs(60);
+const IMAGE: &str = "wordpress:4.5.2-apache";
+/// The image's one program, outside of a container.
+const BUSYBOX: &str = "/tmp/bin/busybox";
+/// What is written and read, in MiB.
+const MEBIBYTES: usize = 64;
+
+fn main() -> ExitCode {
+    let progress = Progress::new();
+    let entered = enclosure::enter(NAME, false, &progress, || cluster::prepare(&progress).map(drop));
+    let outcome = match entered {
+        Ok(Entered::Done(code)) => return code,
+        Ok(Entered::Inside(inside)) => Lab::start(&inside, &progress).and_then(|lab| {
+            let code =
+                u8::from(measure(&lab).map_err(|error| progress.plain(&format!("error: {error}"))).is_err());
+            inside.leave(code, false)
+        }),
+        Err(error) => Err(error),
+    };
+    outcome.unwrap_or_else(|error| {
+        progress.plain(&format!("error: {error}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn measure(lab: &Lab) -> Result<(), Error> {
+    lab.reports(0, "ready", READY)?;
+    let guest = lab.instance(0);
+    let say = |line: &str| lab.progress.plain(line);
+    say(&format!("minimum, median, maximum of {ROUNDS} rounds, in turns:"));
+    time_to_ready(lab, guest)?;
+    loss_seen(lab, guest)?;
+    through_the_bind(lab, guest)?;
+    read_ahead(lab, guest)?;
+    at_rest(lab, guest)
+}
+
+/// From the agent's start to `ready`, against a bare mount of the same share.
+fn time_to_ready(lab: &Lab, guest: &Guest) -> Result<(), Error> {
+    let (mut bare, mut mounting, mut asking) = (Vec::new(), Vec::new(), Vec::new());
+    let options = guest
+        .run("grep ' /volumes ' /proc/self/mountinfo | sed 's/.* //; s/^rw,//; s/,local_lock=none//'")?;
+    for _ in 0..ROUNDS {
+        guest.run("systemctl stop volumes-agent && umount /volumes")?;
+        let took = guest.run(&format!(
+            "mkdir -p /mnt/bare && a=$(date +%s%N) && mount -i -t nfs4 -o {} {}:/ /mnt/bare && b=$(date +%s%N) && umount /mnt/bare && echo $(((b - a) / 1000))",
+            options.trim(),
+            GATEWAYS[0],
+        ))?;
+        bare.push(number(&took) / 1000.0);
+        guest.run("systemctl start volumes-agent")?;
+        lab.reports(0, "ready", READY)?;
+        let started = number(&guest.run("systemctl show -P ExecMainStartTimestampMonotonic volumes-agent")?);
+        let found = logged(guest, "mount target found")?;
+        let ready = logged(guest, "to=ready")?;
+        asking.push((found - started) / 1000.0);
+        mounting.push((ready - found) / 1000.0);
+    }
+    row(lab, "bare mount -t nfs4", "ms", &bare);
+    row(lab, "agent: from the mount target known to `ready`", "ms", &mounting);
+    row(lab, "agent: from its start to the mount target known (metadata, EFS)", "ms", &asking);
+    ratio(lab, "mounting against the bare mount (goal: 1.2)", &mounting, &bare);
+    Ok(())
+}
+
+/// From `umount -l` by hand to the change of state.
+fn loss_seen(lab: &Lab, guest: &Guest) -> Result<(), Error> {
+    let mut seen = Vec::new();
+    for _ in 0..ROUNDS {
+        // The kernel's monotonic clock, which is the journal's as well: /proc/uptime has hundredths, perl's clock has all.
+        let at = guest.run("perl -MTime::HiRes=clock_gettime,CLOCK_MONOTONIC -e 'printf \"%d\\n\", 1e6 * clock_gettime(CLOCK_MONOTONIC)' && umount -l /volumes")?;
+        lab.reports(0, "ready", READY)?;
+        seen.push((logged(guest, "to=lost")? - number(&at)) / 1000.0);
+    }
+    row(lab, "from before `umount -l` to `lost`, umount's own start included", "ms", &seen);
+    Ok(())
+}
+
+/// Through a container's bind against the mount itself.
+fn through_the_bind(lab: &Lab, guest: &Guest) -> Result<(), Error> {
+    // The container's own program on both sides.
+    guest.run("mkdir -p /volumes/bench/data && tar -xf /usr/lib/lab/wordpress.tar -C /tmp ./bin/busybox")?;
+    guest.run(&format!(
+        "docker run -d --name bench --network host -v /volumes/bench/data:/data --entrypoint /bin/sleep {IMAGE} 100000"
+    ))?;
+    let write = format!("dd if=/dev/zero of=DIR/file bs=1M count={MEBIBYTES} conv=fsync");
+    let read = "dd if=DIR/file of=/dev/null bs=1M".to_owned();
+    for (what, command) in [("write and fsync", write), ("read", read)] {
+        let (mut bind, mut direct) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let inside = format!("docker exec bench /bin/busybox {}", command.replace("DIR", "/data"));
+            bind.push(timed(guest, &inside)?);
+            direct
+                .push(timed(guest, &format!("{BUSYBOX} {}", command.replace("DIR", "/volumes/bench/data")))?);
+        }
+        row(lab, &format!("{MEBIBYTES} MiB, {what}, through a container's bind"), "ms", &bind);
+        row(lab, &format!("{MEBIBYTES} MiB, {what}, on the mount"), "ms", &direct);
+        ratio(lab, "the bind against the mount (goal: 1.00)", &bind, &direct);
+    }
+    Ok(())
+}
+
+/// A sequential read over a link with a delay, with the read-ahead that the agent sets and with the kernel's own.
+fn read_ahead(lab: &Lab, guest: &Guest) -> Result<(), Error> {
+    let device = guest.run("grep ' /volumes ' /proc/self/mountinfo | cut -d' ' -f3")?;
+    let file = format!("/sys/class/bdi/{}/read_ahead_kb", device.trim());
+    guest.run("systemctl stop volumes-agent && tc qdisc add dev vec0 root netem delay 2ms")?;
+    let (mut set, mut unset) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        for (size, times) in [("15360", &mut set), ("128", &mut unset)] {
+            guest.run(&format!("echo {size} > {file}"))?;
+            times
+                .push(timed(guest, &format!("{BUSYBOX} dd if=/volumes/bench/data/file of=/dev/null bs=1M"))?);
+        }
+    }
+    guest.run(&format!(
+        "tc qdisc del dev vec0 root && echo 15360 > {file} && systemctl start volumes-agent"
+    ))?;
+    lab.reports(0, "ready", READY)?;
+    row(
+        lab,
+        &format!("{MEBIBYTES} MiB, read with 2 ms of delay, read-ahead as the agent sets it"),
+        "ms",
+        &set,
+    );
+    row(lab, &format!("{MEBIBYTES} MiB, read with 2 ms of delay, read-ahead of 128 KiB"), "ms", &unset);
+    ratio(lab, "set against unset", &set, &unset);
+    Ok(())
+}
+
+/// Memory, threads and CPU time of an agent that has nothing to do.
+fn at_rest(lab: &Lab, guest: &Guest) -> Result<(), Error> {
+    let idle: u64 = std::env::var("IDLE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
+    guest.run("docker rm -f bench && rm -r /volumes/bench && systemctl restart volumes-agent")?;
+    lab.reports(0, "ready", READY)?;
+    // utime, stime, and those of children that were waited for, in hundredths of a second (proc(5)).
+    let cpu = || {
+        let stat = guest.run("cat /proc/$(systemctl show -P MainPID volumes-agent)/stat")?;
+        let fields: Vec<f64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(|field| field.parse().unwrap_or_default())
+            .collect();
+        let field = |number: usize| fields.get(number - 3).copied().unwrap_or_default();
+        Ok::<_, Error>([(field(14) + field(15)) * 10.0, (field(16) + field(17)) * 10.0])
+    };
+    let before = cpu()?;
+    std::thread::park_timeout(Duration::from_secs(idle));
+    let after = cpu()?;
+    let status = guest.run(
+        "grep -E '^(VmRSS|RssAnon|RssFile|Threads)' /proc/$(systemctl show -P MainPID volumes-agent)/status",
+    )?;
+    lab.progress.plain(&format!(
+        "idle for {idle} s: {:.0} ms of CPU in the agent, {:.0} ms in its children (probes, looks)\n{status}",
+        after[0] - before[0],
+        after[1] - before[1]
+    ));
+    Ok(())
+}
+
+/// Runs a `dd` of busybox with cold caches and takes its own word for how long it took. Milliseconds.
+fn timed(guest: &Guest, command: &str) -> Result<f64, Error> {
+    let took = guest.run(&format!(
+        "echo 3 > /proc/sys/vm/drop_caches; {command} 2>&1 | sed -n 's/.* copied, \\([0-9.]*\\) seconds.*/\\1/p'"
+    ))?;
+    Ok(number(&took) * 1000.0)
+}
+
+/// When the agent's last run logged a line, on the monotonic clock, in microseconds.
+fn logged(guest: &Guest, line: &str) -> Result<f64, Error> {
+    let at = guest.run(&format!(
+        "journalctl -u volumes-agent -o json --output-fields=MESSAGE,_SOURCE_MONOTONIC_TIMESTAMP -n 200 | grep -F '{line}' | tail -1 \
+         | sed 's/.*\"__MONOTONIC_TIMESTAMP\":\"\\([0-9]*\\)\".*/\\1/'"
+    ))?;
+    Ok(number(&at))
+}
+
+fn number(text: &str) -> f64 {
+    text.trim().parse().unwrap_or(f64::NAN)
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+fn row(lab: &Lab, what: &str, unit: &str, values: &[f64]) {
+    let values = sorted(values);
+    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+    lab.progress.plain(&format!(
+        "| {what} | {:.1}, {:.1}, {:.1} {unit} |",
+        at(0),
+        at(values.len() / 2),
+        at(values.len().saturating_sub(1))
+    ));
+}
+
+fn ratio(lab: &Lab, what: &str, ours: &[f64], floor: &[f64]) {
+    let median = |values: &[f64]| sorted(values).get(values.len() / 2).copied().unwrap_or(f64::NAN);
+    lab.progress.plain(&format!("| {what}: ratio of the medians | {:.2} |", median(ours) / median(floor)));
+}
