@@ -278,7 +278,7 @@ pub(crate) fn flags_in_containers(lab: &Lab, index: usize) -> Result<Seen, Error
     Ok(Seen::new(
         "no change",
         format!(
-            "bind: {}\nread-only bind: {} (runc's read-only remount takes the flags away where `nosuid` is missing here)",
+            "bind: {}\nread-only bind: {} (a bind with an option gets exactly the flags that are asked for, which is runc's rule, and Docker asks for `ro` alone)",
             words(&writable),
             words(&read_only)
         ),
