@@ -6,7 +6,7 @@ export INSTA_UPDATE = no
 # Compose files with the models that Docker Compose makes of them, of other people and so outside of this repository.
 CORPUS ?= ../shared/corpus
 
-.PHONY: demo demo-down test test-corpus bench check build packages
+.PHONY: demo demo-down test test-faults test-corpus bench check build packages
 .DEFAULT_GOAL := build
 
 # Boots a cluster of two instances and tells the story of tests/example-app on it. KEEP=1 leaves the cluster running.
@@ -21,6 +21,11 @@ demo-down: build
 test: build
 	$(CARGO) fmt --all --check
 	CARGO=$(CARGO) tests/everything
+
+# The fault matrix: breaks everything that can break on a booted cluster and writes what was seen to docs/faults.md. Some of its
+# rows alone, without writing: `cargo test --release --test faults -- NAME`.
+test-faults: build
+	$(CARGO) test --release --locked --test faults
 
 # The compose reader against Docker Compose's own answers; without the corpus it fails.
 test-corpus: build

@@ -49,6 +49,9 @@ pub enum Command {
     ExplainService(ExplainServiceArgs),
     /// Check the configuration and print it with where each value came from; wrong (78).
     CheckConfig(CheckConfigArgs),
+    /// At shutdown, after all containers: write what is not on the share yet, or give it up if the server is dead.
+    #[command(hide = true)]
+    Release,
     /// Calls on the share, for the daemon.
     #[command(hide = true, name = "share-worker")]
     ShareWorker {

@@ -17,6 +17,7 @@ pub mod look;
 pub mod messages;
 pub mod patch;
 pub mod plan;
+pub mod release;
 pub mod run;
 pub mod start;
 pub mod status;
@@ -58,6 +59,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::ExplainService(args) => explain_service::run(&args),
         Command::AdoptShare(args) => adopt_share::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Release => release::run(),
         Command::ShareWorker { parent } => share_worker::serve(parent)
             .map(|()| Exit::Done)
             .map_err(|error| Failure::refused(format!("the agent is gone: {error}"))),

@@ -280,6 +280,32 @@ fn mount_point() -> Result<OwnedFd, MountError> {
     rustix::fs::open(VOLUMES_ROOT, flags, Mode::empty()).map_err(|_| MountError::NotADirectory)
 }
 
+/// Writes to the server what it doesn't have yet, and waits for that: syncfs(2).
+///
+/// # Errors
+/// The server, or the kernel, gave up some of it.
+pub fn flush() -> rustix::io::Result<()> {
+    let root = rustix::fs::open(
+        VOLUMES_ROOT,
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    rustix::fs::syncfs(root)
+}
+
+/// Ends every call that waits for the server with EIO, whoever made it: umount2(2) with `MNT_FORCE`. Only for a server that is dead
+/// and an instance that is shutting down, after everything that used the share: what wasn't written is lost. It unmounts too, if
+/// nothing uses the mount. The walk to a mount point of umount2 asks no server.
+///
+/// # Errors
+/// Nothing is mounted, or not allowed. That the mount is in use is no error: the calls have been ended.
+pub fn abandon() -> nix::Result<()> {
+    match nix::mount::umount2(VOLUMES_ROOT, nix::mount::MntFlags::MNT_FORCE) {
+        Err(nix::errno::Errno::EBUSY) => Ok(()),
+        result => result,
+    }
+}
+
 fn ensure_nfs_client() -> Result<(), MountError> {
     let known = || {
         std::fs::read_to_string("/proc/filesystems")

@@ -40,6 +40,10 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub enum Request {
     /// One round trip to the server. Answer: `()`.
     Probe,
+    /// Write everything to the server that is not there yet. Answer: `()`.
+    Flush,
+    /// End every call that waits for the server, with an error for whoever waits. Answer: `()`.
+    Abandon,
     /// Mount the share. Answer: [`mount::Mounted`].
     Mount(MountRequest),
     /// Unmount the share of this device, unless somebody holds it. Answer: `()`.
@@ -233,6 +237,8 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
     }
     match request {
         Request::Probe => json(told(rustix::fs::statfs(VOLUMES_ROOT).map(drop))?),
+        Request::Flush => json(told(mount::flush())?),
+        Request::Abandon => json(told(mount::abandon())?),
         Request::Mount(request) => json(mount::mount_share(&request)?),
         Request::LetGo { device, answers } => json(mount::let_go(&device, answers)?),
         Request::Identify { file_system, may_mark } => {

@@ -25,7 +25,7 @@ use std::{
 /// Memory of a guest; about 100 MB are used.
 const MEMORY: &str = "768M";
 /// A guest that doesn't answer by then never will.
-const BOOT: Duration = Duration::from_secs(90);
+const BOOT: Duration = Duration::from_secs(180);
 /// How long a command in a guest may take unless it says otherwise.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -185,7 +185,7 @@ impl Guest {
                     self.console.display()
                 ));
             }
-            let output = self.try_run("true", Duration::from_secs(3));
+            let output = self.try_run("true", Duration::from_secs(15));
             if output.code == 0 { Ok(()) } else { Err(output.stderr) }
         })
     }
@@ -232,7 +232,8 @@ impl Guest {
             "StrictHostKeyChecking=no",
             "UserKnownHostsFile=/dev/null",
             "LogLevel=ERROR",
-            "ConnectTimeout=2",
+            // On a machine that has much to do, the first words of a connection alone take seconds.
+            "ConnectTimeout=10",
             "ControlMaster=auto",
             "ControlPersist=yes",
             &format!("ControlPath={socket}"),
@@ -296,29 +297,40 @@ impl Guest {
     /// When the guest doesn't come back.
     pub fn reboot(&self, progress: &Progress) -> Result<Duration, Error> {
         let since = Instant::now();
-        let boot = "cat /proc/sys/kernel/random/boot_id";
-        let before = self.run(boot)?;
+        self.shut_down(progress, BOOT)?;
+        self.start()?;
+        self.answers(progress)?;
+        Ok(since.elapsed())
+    }
+
+    /// Ends the machine by `systemctl reboot`; it isn't started again. Gives how long it took.
+    ///
+    /// # Errors
+    /// [`Error::NotSeen`] when it still runs after `deadline`.
+    pub fn shut_down(&self, progress: &Progress, deadline: Duration) -> Result<Duration, Error> {
+        let since = Instant::now();
         // The connection ends before the command does, so its status means nothing.
         self.try_run("systemctl reboot", PATIENCE);
         self.forget_connection();
-        let mut is_off = false;
-        wait::until(progress, &format!("{} has rebooted", self.identity.name), BOOT, || {
-            if !is_off {
-                is_off = matches!(self.machine().as_mut().map(Child::try_wait), Some(Ok(Some(_))));
-                if !is_off {
-                    return Err("it is shutting down".to_owned());
-                }
-                self.start().map_err(|error| error.to_string())?;
-            }
-            self.forget_connection();
-            let now = self.try_run(boot, Duration::from_secs(3));
-            match now.code {
-                0 if now.stdout != before => Ok(()),
-                0 => Err("it is shutting down".to_owned()),
-                _ => Err(now.stderr),
-            }
+        wait::until(progress, &format!("{} has shut down", self.identity.name), deadline, || {
+            let ended = self.machine().as_mut().map(Child::try_wait);
+            if matches!(ended, Some(Ok(Some(_)))) { Ok(()) } else { Err("it is shutting down".to_owned()) }
         })?;
         Ok(since.elapsed())
+    }
+
+    /// Starts a shell command whose standard output goes to a file of the lab's machine as it comes: it survives the guest.
+    ///
+    /// # Errors
+    /// When the file can't be made or ssh not be started.
+    pub fn stream(&self, command: &str, output: &Path) -> Result<Child, Error> {
+        let file = File::create(output).map_err(host::failed("write", output))?;
+        self.ssh(command, Duration::from_secs(600))
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(host::failed("start", Path::new("ssh")))
     }
 
     /// Takes the power away: no goodbye to anyone.

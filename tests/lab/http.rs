@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// How long any of the lab's servers may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One answer.
 #[derive(Debug)]

@@ -114,6 +114,27 @@ pub fn start(
     Ok((server, FileSystem { id, mount_targets }))
 }
 
+/// Deletes the mount target of a zone (0 or 1) and makes another one there with this address.
+///
+/// # Errors
+/// What moto says.
+pub fn replace_mount_target(file_system: &FileSystem, zone: usize, address: &str) -> Result<(), Error> {
+    let root = format!("http://{}:{MOTO_PORT}/", GATEWAYS[0]);
+    let (name, value) = authorized("elasticfilesystem");
+    let url = format!("{root}2015-02-01/mount-targets?FileSystemId={}", file_system.id);
+    let targets = http::succeed("GET", &url, &[(name, &value)], &[])?.json();
+    let targets = targets["MountTargets"].as_array().cloned().unwrap_or_default();
+    let old = targets
+        .into_iter()
+        .find(|target| target["AvailabilityZoneName"] == ZONES[zone])
+        .ok_or_else(|| Error::Request { request: url, answer: format!("no target in {}", ZONES[zone]) })?;
+    let url = format!("{root}2015-02-01/mount-targets/{}", text(&old, "MountTargetId"));
+    http::succeed("DELETE", &url, &[(name, &value)], &[])?;
+    let new =
+        json!({ "FileSystemId": file_system.id, "SubnetId": text(&old, "SubnetId"), "IpAddress": address });
+    efs(&root, "mount-targets", &new).map(drop)
+}
+
 fn text(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_default().to_owned()
 }

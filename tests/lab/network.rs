@@ -48,3 +48,12 @@ pub fn tap(name: &str) -> Result<(), Error> {
 pub fn link(tap: &str, up: bool) -> Result<(), Error> {
     host::sh(&format!("ip link set {tap} {}", if up { "up" } else { "down" })).map(drop)
 }
+
+/// Gives the lab's side one more address, or takes it away again: a mount target that comes and goes.
+///
+/// # Errors
+/// What `ip` says.
+pub fn address(address: &str, there: bool) -> Result<(), Error> {
+    host::sh(&format!("ip address {} {address}/{PREFIX} dev {BRIDGE}", if there { "add" } else { "delete" }))
+        .map(drop)
+}

@@ -18,6 +18,17 @@ use std::{
 /// Lease and grace period: short, so that a lost client or a restarted server doesn't cost a minute and a half.
 const LEASE: Duration = Duration::from_secs(10);
 
+/// What the server lets its clients do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Export {
+    /// All, and root is root.
+    Whole,
+    /// Read.
+    ReadOnly,
+    /// All, but root is nobody.
+    RootSquashed,
+}
+
 /// The server and its faults.
 #[derive(Debug)]
 pub struct Share {
@@ -42,7 +53,7 @@ impl Share {
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=1g,mode=0755", "share"]).arg(&files),
         )?;
         let configuration = folder.join("ganesha/ganesha.conf");
-        host::write(&configuration, configured(&files, &folder.join("ganesha/recovery")))?;
+        host::write(&configuration, configured(&files, Export::Whole))?;
         let log = logs.join("ganesha.log");
         let share = Self { server: Mutex::new(spawned(&configuration, &log)?), configuration, log, files };
         share.listens(progress)?;
@@ -79,6 +90,15 @@ impl Share {
             *server = spawned(&self.configuration, &self.log)?;
         }
         self.listens(progress)
+    }
+
+    /// The server is killed and started again with another export.
+    ///
+    /// # Errors
+    /// As [`Share::start`].
+    pub fn export(&self, export: Export, progress: &Progress) -> Result<(), Error> {
+        host::write(&self.configuration, configured(&self.files, export))?;
+        self.restart(progress)
     }
 
     /// Where a path of the share lies on the server: what is really there, whatever clients see.
@@ -131,12 +151,18 @@ fn spawned(configuration: &Path, log: &Path) -> Result<Child, Error> {
         .map_err(&failed)
 }
 
-fn configured(files: &Path, recovery: &Path) -> String {
+fn configured(files: &Path, export: Export) -> String {
+    let recovery = Path::new(place::MEMORY).join("ganesha/recovery");
     let (files, recovery, lease) = (files.display(), recovery.display(), LEASE.as_secs());
+    let (access, squash) = match export {
+        Export::Whole => ("RW", "No_Root_Squash"),
+        Export::ReadOnly => ("RO", "No_Root_Squash"),
+        Export::RootSquashed => ("RW", "Root_Squash"),
+    };
     format!(
         "NFS_CORE_PARAM {{ Protocols = 4; NFS_Port = 2049; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = None; fsid_device = true; }}
 NFSv4 {{ Minor_Versions = 1; Only_Numeric_Owners = true; Lease_Lifetime = {lease}; Grace_Period = {lease}; Delegations = false; RecoveryBackend = fs; RecoveryRoot = \"{recovery}\"; }}
-EXPORT {{ Export_Id = 1; Path = \"{files}\"; Pseudo = \"/\"; Access_Type = RW; Squash = No_Root_Squash; SecType = sys; Transports = TCP; Protocols = 4; FSAL {{ Name = VFS; }} }}
+EXPORT {{ Export_Id = 1; Path = \"{files}\"; Pseudo = \"/\"; Access_Type = {access}; Squash = {squash}; SecType = sys; Transports = TCP; Protocols = 4; FSAL {{ Name = VFS; }} }}
 LOG {{ Default_Log_Level = EVENT; }}
 "
     )

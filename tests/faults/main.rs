@@ -1,0 +1,178 @@
+//! The fault matrix: each row makes one fault happen on a booted cluster, asserts what must hold, and tells what was seen.
+//!
+//! A name, or a part of one, on the command line runs only the rows that have it. A run of all rows writes docs/faults.md.
+//! `--keep` leaves the cluster running, to look around in; ending the program ends it.
+
+mod agent;
+mod aws;
+mod machine;
+mod mounting;
+mod row;
+mod server;
+mod table;
+mod trail;
+mod volumes;
+mod wire;
+mod writer;
+
+use lab::{
+    Error, Lab, cluster,
+    enclosure::{self, Entered, Inside},
+    progress::Progress,
+};
+use row::{Fault, Row, Seen};
+use std::{
+    collections::VecDeque,
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+const NAME: &str = "faults";
+
+/// The agents' settings that differ from the defaults: see the head of the table.
+const CONFIGURATION: &str = "probe_interval = \"2s\"\nstall_deadline = \"10s\"";
+
+/// All rows. Those of an instance that follow each other are shared out between the two.
+#[rustfmt::skip] // a table
+const ROWS: &[Row] = &[
+    Row { name: "server_stopped_briefly", told: "server stopped (SIGSTOP) for 5 s", fault: Fault::Common(server::stopped_briefly) },
+    Row { name: "server_stopped_for_long", told: "server stopped for longer than `stall_deadline`", fault: Fault::Common(server::stopped_for_long) },
+    Row { name: "server_killed", told: "server killed and started again (grace period of 10 s)", fault: Fault::Common(server::killed) },
+    Row { name: "share_full", told: "share full, then not", fault: Fault::Common(server::full) },
+    Row { name: "share_read_only", told: "share exported read-only, then not", fault: Fault::Common(server::read_only) },
+    Row { name: "root_squashed", told: "root squashed by the server, then not", fault: Fault::Common(server::squashed) },
+    Row { name: "address_changes", told: "the mount target is replaced by one with another address", fault: Fault::Common(server::address_changes) },
+    Row { name: "directory_removed", told: "a volume's directory removed on the share: under running tasks, then before new ones", fault: Fault::Common(volumes::removed) },
+    Row { name: "cycles", told: "100 times `umount -l`, and mounted again", fault: Fault::OfAnInstance(mounting::cycles) },
+    Row { name: "introspection_late", told: "the ECS agent is up a minute late", fault: Fault::OfAnInstance(aws::introspection_late) },
+    Row { name: "network_slow", told: "200 ms delay and 5 % loss (towards the server) for a minute", fault: Fault::OfAnInstance(wire::slow) },
+    Row { name: "network_cut", told: "network down for 30 s", fault: Fault::OfAnInstance(wire::cut) },
+    Row { name: "killed_at_each_step", told: "agent killed (SIGKILL) at each step of mounting", fault: Fault::OfAnInstance(mounting::killed_at_each_step) },
+    Row { name: "agent_frozen", told: "agent stopped (SIGSTOP)", fault: Fault::OfAnInstance(agent::frozen) },
+    Row { name: "efs_api_down_at_boot", told: "EFS API down at boot", fault: Fault::OfAnInstance(aws::efs_api_down_at_boot) },
+    Row { name: "metadata_down_at_boot", told: "instance metadata down at boot", fault: Fault::OfAnInstance(aws::metadata_down_at_boot) },
+    Row { name: "power_cut", told: "instance's power cut while a container writes", fault: Fault::OfAnInstance(machine::power_cut) },
+    Row { name: "rebooted", told: "instance rebooted while a container writes", fault: Fault::OfAnInstance(machine::rebooted) },
+    Row { name: "api_throttled", told: "ECS throttles every call for 20 s", fault: Fault::OfAnInstance(aws::throttled) },
+    Row { name: "metadata_down_while_mounted", told: "instance metadata down, agent restarted", fault: Fault::OfAnInstance(aws::metadata_down) },
+    Row { name: "configuration_late", told: "the right configuration written late, in two parts", fault: Fault::OfAnInstance(aws::configuration_late) },
+    Row { name: "unmounted_by_hand", told: "`umount -l` by hand", fault: Fault::OfAnInstance(mounting::unmounted) },
+    Row { name: "mounted_over", told: "another file system mounted over it", fault: Fault::OfAnInstance(mounting::mounted_over) },
+    Row { name: "replaced_by_a_file", told: "mount point replaced by a file, agent restarted", fault: Fault::OfAnInstance(mounting::replaced_by_a_file) },
+    Row { name: "replaced_by_a_symlink", told: "mount point replaced by a symlink, agent restarted", fault: Fault::OfAnInstance(mounting::replaced_by_a_symlink) },
+    Row { name: "docker_before_the_agent", told: "Docker started before the agent", fault: Fault::OfAnInstance(mounting::docker_before_the_agent) },
+    Row { name: "clock_jump", told: "clock set a day forward, then back", fault: Fault::OfAnInstance(agent::clock) },
+    Row { name: "stuck_callers", told: "1,000 stuck callers of the endpoint", fault: Fault::OfAnInstance(agent::besieged) },
+    Row { name: "two_agents", told: "two agents started on one host", fault: Fault::OfAnInstance(agent::twice) },
+    Row { name: "flags_in_containers", told: "a device node on the share (`mount_flags` inside of containers)", fault: Fault::OfAnInstance(server::flags_in_containers) },
+    Row { name: "rebooted_without_server", told: "instance rebooted while the server is stopped", fault: Fault::Common(machine::rebooted_without_server) },
+];
+
+fn main() -> ExitCode {
+    let progress = Progress::new();
+    let keep = std::env::args().any(|word| word == "--keep");
+    let entered = enclosure::enter(NAME, keep, &progress, || cluster::prepare(&progress).map(drop));
+    let outcome = match entered {
+        Ok(Entered::Done(code)) => return code,
+        Ok(Entered::Inside(inside)) => run(inside, keep, &progress),
+        Err(error) => Err(error),
+    };
+    outcome.unwrap_or_else(|error| {
+        progress.plain(&format!("error: {error}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(inside: Inside, keep: bool, progress: &Progress) -> Result<ExitCode, Error> {
+    // Options are libtest's, as `cargo test` passes them to all tests.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let is_wanted = |row: &&Row| wanted.is_empty() || wanted.iter().any(|word| row.name.contains(word));
+    let rows: Vec<&Row> = ROWS.iter().filter(is_wanted).collect();
+    let lab = Lab::start(&inside, progress)?;
+    for index in [0, 1] {
+        lab.instance(index).write("/etc/volumes-agent/config.toml", CONFIGURATION)?;
+        lab.reports(index, "ready", Duration::from_secs(60))?;
+        lab.gates(index, "ready", Duration::from_secs(60))?;
+    }
+    let begun = Instant::now();
+    let seen = all(&lab, &rows)?;
+    let broken: Vec<&str> = rows
+        .iter()
+        .map(|row| row.name)
+        .filter(|name| !seen.iter().any(|(row, _)| row.name == *name))
+        .collect();
+    if wanted.is_empty() && broken.is_empty() && !rows.is_empty() {
+        table::write(&seen, begun.elapsed().as_secs_f64() / 60.0)?;
+    }
+    progress.say(&format!("{} rows as they must be, {} broken {broken:?}", seen.len(), broken.len()));
+    // A filter that fits nothing has tested nothing.
+    inside.leave(u8::from(!broken.is_empty() || seen.is_empty()), keep)
+}
+
+/// Runs the rows in their order. Gives what was seen of those that are as they must be.
+fn all<'a>(lab: &Lab, rows: &[&'a Row]) -> Result<Vec<(&'a Row, Seen)>, Error> {
+    let seen = Mutex::new(Vec::new());
+    let mut rest = rows;
+    while let [first, ..] = rest {
+        let of_instances = rest.iter().take_while(|row| matches!(row.fault, Fault::OfAnInstance(_))).count();
+        if of_instances == 0 {
+            one(lab, first, 0, &seen)?;
+            rest = &rest[1..];
+            continue;
+        }
+        let waiting: Mutex<VecDeque<&Row>> = Mutex::new(rest[..of_instances].iter().copied().collect());
+        std::thread::scope(|scope| {
+            let workers = [0, 1].map(|index| {
+                let (waiting, seen) = (&waiting, &seen);
+                scope.spawn(move || {
+                    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    while let Some(row) = next() {
+                        one(lab, row, index, seen)?;
+                    }
+                    Ok::<_, Error>(())
+                })
+            });
+            workers.into_iter().try_for_each(|worker| match worker.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })?;
+        rest = &rest[of_instances..];
+    }
+    let mut seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+    seen.sort_by_key(|(row, _)| rows.iter().position(|other| other.name == row.name));
+    Ok(seen)
+}
+
+fn one<'a>(
+    lab: &Lab,
+    row: &'a Row,
+    index: usize,
+    all_seen: &Mutex<Vec<(&'a Row, Seen)>>,
+) -> Result<(), Error> {
+    let begun = Instant::now();
+    let outcome = match row.fault {
+        Fault::Common(fault) => fault(lab),
+        Fault::OfAnInstance(fault) => fault(lab, index),
+    };
+    let took = begun.elapsed().as_secs_f64();
+    match outcome {
+        Ok(seen) => {
+            lab.progress.say(&format!("ok      {} ({took:.1} s)", row.name));
+            lab.progress.detail(&format!("{}\n{}\n{}", seen.states, seen.containers, seen.lost));
+            all_seen.lock().unwrap_or_else(PoisonError::into_inner).push((row, seen));
+        }
+        Err(error) => {
+            let evidence = lab.evidence(row.name)?;
+            lab.progress.say(&format!(
+                "BROKEN  {} ({took:.1} s)\n  {error}\n  logs:     {}",
+                row.name,
+                evidence.display()
+            ));
+            // What a broken row left cut off must not break the next one.
+            lab.share.resume()?;
+        }
+    }
+    Ok(())
+}
