@@ -1,5 +1,6 @@
 //! The DNS name of an EFS file system, for when the EFS API doesn't answer.
 
+use crate::port::NFS_PORT;
 use std::{
     net::{IpAddr, ToSocketAddrs},
     time::Duration,
@@ -7,8 +8,6 @@ use std::{
 
 /// A resolver inside a VPC answers in milliseconds; libc's own patience with one that doesn't is several times five seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// The port goes with the lookup, and is NFS's.
-const NFS_PORT: u16 = 2049;
 
 /// The names of the partitions' domains, by the prefix of their Regions (efs-utils, `efs-utils.conf`: `dns_name_suffix`).
 const DOMAINS: [(&str, &str); 6] = [

@@ -190,7 +190,10 @@ fn look(root: &Directory, records: &Directory, name: &str) -> Result<Option<Miss
 fn inode_of(root: &Directory, path: &str) -> Result<Option<u64>, ShareError> {
     let mut at: Option<Directory> = None;
     for component in path.split('/') {
-        match at.as_ref().unwrap_or(root).open(component)? {
+        let parent = at.as_ref().unwrap_or(root);
+        // Another instance may have removed it: what this one's NFS client remembers doesn't count.
+        parent.refresh()?;
+        match parent.open(component)? {
             Some(next) => at = Some(next),
             None => return Ok(None),
         }

@@ -201,15 +201,24 @@ impl Directory {
         Ok(rustix::fs::fstat(&self.fd).map_err(failed("stat", &self.path))?.st_ino)
     }
 
-    /// Whether there is anything of that name, whatever it is. Asks the server: the NFS client remembers for up to a minute that a
-    /// name was not there (`acdirmax`, nfs(5)), unless it learns that the directory changed.
+    /// Asks the server for the directory's attributes: the NFS client remembers for up to a minute what was there and what was not
+    /// (`acdirmax`, nfs(5)), unless it learns that the directory changed.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn refresh(&self) -> Result<(), ShareError> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+        rustix::fs::statx(&self.fd, "", flags, rustix::fs::StatxFlags::BASIC_STATS)
+            .map(drop)
+            .map_err(failed("statx", &self.path))
+    }
+
+    /// Whether there is anything of that name, whatever it is, by the server's word.
     ///
     /// # Errors
     /// The call's.
     pub fn has(&self, name: &str) -> Result<bool, ShareError> {
-        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
-        rustix::fs::statx(&self.fd, "", flags, rustix::fs::StatxFlags::BASIC_STATS)
-            .map_err(failed("statx", &self.path))?;
+        self.refresh()?;
         match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),

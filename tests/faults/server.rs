@@ -119,15 +119,14 @@ pub(crate) fn killed(lab: &Lab) -> Result<Seen, Error> {
 /// The server's disk is full for a while.
 pub(crate) fn full(lab: &Lab) -> Result<Seen, Error> {
     let (writers, trails) = begin(lab, "full")?;
-    let root = lab.share.path("/");
-    let size = |size: &str| host::sh(&format!("mount -o remount,size={size} {}", root.display()));
-    // Less than is there: nothing more fits.
-    size("4k")?;
+    let filler = lab.share.path("filler");
+    // It ends with an error, when the last block is taken.
+    drop(host::sh(&format!("dd if=/dev/zero of={} bs=4k", filler.display())));
     let refused = writers
         .iter()
-        .try_for_each(|writer| writer.tells(lab, "No space left on device", Duration::from_secs(30)));
+        .try_for_each(|writer| writer.tells(lab, "No space left on device", Duration::from_secs(180)));
     let states: Vec<_> = [0, 1].iter().map(|index| lab.health(*index).json()["state"].clone()).collect();
-    size("1g")?;
+    host::remove(&filler)?;
     refused?;
     for writer in &writers {
         writer.goes_on(lab, BACK)?;

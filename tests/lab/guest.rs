@@ -141,9 +141,10 @@ impl Guest {
             .map_err(host::failed("open", &self.console))?;
         let errors = log.try_clone().map_err(host::failed("open", &self.console))?;
         let me = &self.identity;
-        // A process namespace of its own: each process of the guest is one of the host, and all have to go with it.
-        let machine = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child"])
+        // A process namespace of its own: each process of the guest is one of the host, and all have to go with it. It ends with the lab,
+        // whose process namespace it is in (a death signal would come when the thread ends that started it).
+        let machine = Command::new("unshare")
+            .args(["--pid", "--fork", "--kill-child"])
             // At a reboot User-Mode Linux executes its own name again, still holding its tap, which it then can't open: under a
             // name that isn't there it ends instead, and the lab starts it anew.
             .args(["bash", "-c", "exec -a no-second-life \"$0\" \"$@\"", "linux.uml"])

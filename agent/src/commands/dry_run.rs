@@ -2,6 +2,7 @@
 
 use crate::{
     commands::{configuration::ConfigurationArgs, look},
+    config::MountMode,
     diagnostics::{Exit, Failure},
     guard::Guard,
     memory,
@@ -23,8 +24,9 @@ pub fn run(configuration: &ConfigurationArgs) -> Result<Exit, Failure> {
     let looked = async {
         let mut look = look::look(&config).await;
         let observed = &look.observed;
-        if let (Ok(share), Some(instance), Some(region)) =
-            (observed.share(&config, &file), &observed.instance, observed.region(&config))
+        if config.mount == MountMode::Direct
+            && let (Ok(share), Some(instance), Some(region)) =
+                (observed.share(&config, &file), &observed.instance, observed.region(&config))
         {
             let known = memory::target(&config.state_dir, &instance.id, &share);
             let search = Search { share, instance: instance.clone(), region: region.clone(), known };
@@ -46,7 +48,7 @@ pub fn run(configuration: &ConfigurationArgs) -> Result<Exit, Failure> {
     let (look, round) = crate::commands::block_on(looked)?;
     let mut lines: Vec<String> = look.missing.iter().map(|missing| format!("not known: {missing}")).collect();
     let actions = plan(&config, &file, &look.observed);
-    lines.extend(actions.into_iter().filter_map(|action| changes(action, &look.observed)));
+    lines.extend(actions.into_iter().filter_map(|action| changes(action, config.mount, &look.observed)));
     match round {
         Err(missing) => lines.push(format!("not known: {missing}")),
         Ok(None) => lines.push("patching is off here (`patch = \"off\"`)".to_owned()),
@@ -65,7 +67,7 @@ pub fn run(configuration: &ConfigurationArgs) -> Result<Exit, Failure> {
 }
 
 /// What an action would change; those that only ask were done.
-fn changes(action: Action, observed: &Observed) -> Option<String> {
+fn changes(action: Action, mount: MountMode, observed: &Observed) -> Option<String> {
     match action {
         Action::SetGuard if observed.guard == Some(Guard::Set) => None,
         Action::SetGuard => Some(format!("would make the bare {VOLUMES_ROOT} immutable")),
@@ -83,6 +85,9 @@ fn changes(action: Action, observed: &Observed) -> Option<String> {
         Action::SetDraining { draining } => {
             let value = if draining { "DRAINING" } else { "ACTIVE" };
             Some(format!("would set the instance to {value} in ECS"))
+        }
+        Action::Identify if mount == MountMode::External => {
+            Some("would compare the share's marker".to_owned())
         }
         Action::Identify => Some("would compare the share's marker, or write the first one".to_owned()),
         Action::Lead => Some("would try for the leader's lock".to_owned()),

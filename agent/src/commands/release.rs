@@ -54,7 +54,7 @@ async fn flushed() -> Result<(), String> {
         };
         tokio::select! { // dropping `alive` ends its child, which nobody needs then
             result = &mut written => return result.map_err(failed),
-            Err(WorkerError::TimedOut(_)) = alive => break,
+            answer = alive => if matches!(answer, Err(WorkerError::TimedOut(_))) { break },
         }
     }
     for _ in 0..ATTEMPTS {
