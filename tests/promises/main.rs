@@ -1,7 +1,7 @@
 //! The promises of docs/promises.md, each asserted on a cluster of two booted instances that all of them share.
 //!
 //! They run one after the other, in this order. A name, or a part of one, on the command line runs only those that have it:
-//! `cargo test --release --test promises -- follower`.
+//! `cargo test --release --test promises -- follower`. `--of=patching` and `--of=the-share` each run a half, in a lab of its own.
 
 mod adoption;
 mod apply;
@@ -31,14 +31,11 @@ use lab::{
 };
 use std::{process::ExitCode, time::Instant};
 
-const NAME: &str = "test";
-
 /// One promise, kept or not.
 type Promise = (&'static str, fn(&Lab) -> Result<String, Error>);
 
-/// All of them: what leaves the cluster whole first, what breaks it last.
-const PROMISES: &[Promise] = &[
-    ("both_instances_mount_the_target_of_their_own_zone", story::both_instances_are_ready),
+/// Those of patching, in their order: they leave the instances whole.
+const OF_PATCHING: &[Promise] = &[
     ("metadata_is_asked_with_a_token", speaking::metadata_is_asked_with_a_token),
     ("a_plain_deploy_is_enough", story::a_plain_deploy),
     ("a_service_is_patched_once", story::patched_once),
@@ -47,8 +44,6 @@ const PROMISES: &[Promise] = &[
     ("files_lie_where_the_layout_says", story::the_path_on_the_share),
     ("files_outlive_tasks", story::files_outlive_tasks),
     ("status_tells_people_and_programs", speaking::status_tells_people_and_programs),
-    ("the_doctor_finds_a_healthy_instance_well", doctor::a_healthy_instance),
-    ("the_doctor_tells_what_is_wrong", doctor::what_is_wrong_is_told),
     ("patching_twice_changes_nothing", patching::patching_twice_changes_nothing),
     ("fields_that_nobody_knows_are_kept", patching::fields_that_nobody_knows_are_kept),
     ("a_follower_makes_no_reads_of_the_cluster", patching::a_follower_makes_no_reads_of_the_cluster),
@@ -56,7 +51,6 @@ const PROMISES: &[Promise] = &[
     ("a_held_source_is_patched_at_once", services::a_held_source_is_patched_at_once),
     ("every_refusal_is_told", services::every_refusal_is_told),
     ("who_puts_the_unpatched_revision_back_is_yielded_to", services::who_puts_it_back_is_yielded_to),
-    ("a_volume_that_vanished_is_told", watch::a_volume_that_vanished_is_told),
     ("pause_stops_patching_at_once", services::pause_stops_patching),
     ("apply_takes_the_whole_way", apply::apply_takes_the_whole_way),
     ("a_dry_run_changes_nothing", services::a_dry_run_changes_nothing),
@@ -83,6 +77,14 @@ const PROMISES: &[Promise] = &[
         "what_no_instance_was_ready_for_is_tried_again",
         placement::what_no_instance_was_ready_for_is_tried_again,
     ),
+];
+
+/// Those of the share: what leaves the cluster whole first, what breaks it last.
+const OF_THE_SHARE: &[Promise] = &[
+    ("both_instances_mount_the_target_of_their_own_zone", story::both_instances_are_ready),
+    ("the_doctor_finds_a_healthy_instance_well", doctor::a_healthy_instance),
+    ("the_doctor_tells_what_is_wrong", doctor::what_is_wrong_is_told),
+    ("a_volume_that_vanished_is_told", watch::a_volume_that_vanished_is_told),
     ("a_second_agent_refuses_to_start", watch::a_second_agent_refuses_to_start),
     ("a_restarted_agent_adopts_its_mount", adoption::a_restarted_agent_adopts_its_mount),
     ("a_wrong_configuration_is_told_and_mended_without_a_restart", configuration::a_wrong_configuration),
@@ -104,9 +106,19 @@ const PROMISES: &[Promise] = &[
     ("the_share_comes_back_without_a_person", faults::the_share_comes_back),
 ];
 
+/// Which of them run, in a lab of that name: both groups one after the other unless the command line names one, so that two labs can run
+/// at the same time.
+fn chosen() -> (&'static str, Vec<Promise>) {
+    match std::env::args().find_map(|word| word.strip_prefix("--of=").map(str::to_owned)).as_deref() {
+        Some("patching") => ("test-patching", OF_PATCHING.to_vec()),
+        Some("the-share") => ("test-share", OF_THE_SHARE.to_vec()),
+        _ => ("test", [OF_PATCHING, OF_THE_SHARE].concat()),
+    }
+}
+
 fn main() -> ExitCode {
     let progress = Progress::new();
-    let entered = enclosure::enter(NAME, false, &progress, || cluster::prepare(&progress).map(drop));
+    let entered = enclosure::enter(chosen().0, false, &progress, || cluster::prepare(&progress).map(drop));
     let outcome = match entered {
         Ok(Entered::Done(code)) => return code,
         Ok(Entered::Inside(inside)) => keep_promises(inside, &progress),
@@ -125,7 +137,8 @@ fn keep_promises(inside: Inside, progress: &Progress) -> Result<ExitCode, Error>
     let lab = Lab::start(&inside, progress)?;
     let mut broken = Vec::new();
     let mut kept = 0;
-    for (name, promise) in PROMISES.iter().filter(|(name, _)| is_wanted(name)) {
+    let promises = chosen().1;
+    for (name, promise) in promises.iter().filter(|(name, _)| is_wanted(name)) {
         let begun = Instant::now();
         match promise(&lab) {
             Ok(_) => {

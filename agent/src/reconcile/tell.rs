@@ -30,10 +30,15 @@ impl Agent {
                 Some(foreign) => foreign.into(),
                 None => format!("{VOLUMES_ROOT} has something else mounted on it. It is left alone").into(),
             },
-            MountState::Lost if self.observed.mounted.is_some() => Trouble::coded(
-                "share-lost",
-                format!("{source} is mounted again and has not answered yet; containers started before keep the mount that went"),
-            ),
+            MountState::Lost if self.observed.mounted.is_some() => {
+                let text = format!(
+                    "{source} is mounted again and not known to answer yet; containers started before keep the mount that went"
+                );
+                match self.judging_failed() {
+                    Some(why) => why.during(&text),
+                    None => Trouble::coded("share-lost", text),
+                }
+            }
             MountState::Lost if config.mount == MountMode::External => Trouble::coded(
                 "share-lost",
                 "the share was unmounted by someone; `mount = \"external\"`, so whoever mounted it must mount it again",
@@ -70,12 +75,16 @@ impl Agent {
 
     /// Mounted, and not known to be the right one yet.
     fn unjudged(&self, source: &str) -> Trouble {
-        let failed = |action: Action| self.problems.get(action.name()).cloned();
-        let what = format!("{source} is mounted");
-        match (failed(Action::Identify), failed(Action::Probe)) {
-            (Some(why), _) | (None, Some(why)) => why.during(&what),
-            (None, None) => format!("{what}; waiting for its first answer").into(),
+        match self.judging_failed() {
+            Some(why) => why.during(&format!("{source} is mounted")),
+            None => format!("{source} is mounted; waiting for its first answer").into(),
         }
+    }
+
+    /// Why a mount can't be judged, where something failed.
+    fn judging_failed(&self) -> Option<Trouble> {
+        let failed = |action: Action| self.problems.get(action.name()).cloned();
+        failed(Action::Identify).or_else(|| failed(Action::Probe))
     }
 
     /// What is mounted, or will be.
