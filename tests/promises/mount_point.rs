@@ -1,6 +1,6 @@
 //! What lies under the mount point from before, and a share that is a copy of another.
 
-use lab::{Error, Lab, expect};
+use lab::{Error, Lab, expect, wait};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(40);
@@ -12,11 +12,13 @@ pub(crate) fn content_under_the_mount_point(lab: &Lab) -> Result<String, Error> 
         "systemctl stop volumes-agent && umount /volumes && chattr -i /volumes && mkdir -p /volumes/old-app/web \
          && echo precious > /volumes/old-app/web/photo && systemctl start volumes-agent",
     )?;
-    let health = lab.reports(1, "absent", SOON)?;
+    let health = wait::until(&lab.progress, "the share is not mounted over what lies there", SOON, || {
+        let health = lab.health(1).json();
+        if health["code"] == "mount-point-not-empty" { Ok(health) } else { Err(health.to_string()) }
+    })?;
     let reason = health["reason"].as_str().unwrap_or_default().to_owned();
     expect(
-        health["code"] == "mount-point-not-empty"
-            && reason.contains("`old-app` lies on this instance's own disk"),
+        reason.contains("`old-app` lies on this instance's own disk"),
         "the reason names what lies there",
         health.to_string(),
     )?;
