@@ -312,9 +312,15 @@ fn problems_come_all_at_once_with_their_places() {
 
 #[test]
 fn wrong_usage_is_64() {
-    for arguments in
-        ["", "frobnicate", "plan", "patch --rack r", "start --rack r", "doctor", "plan --local --rack r"]
-    {
+    for arguments in [
+        "",
+        "frobnicate",
+        "plan",
+        "patch --rack r",
+        "start --rack r",
+        "doctor --format yaml",
+        "plan --local --rack r",
+    ] {
         let (stdout, stderr, code) = run(arguments, "");
         assert_eq!((stdout.as_str(), code), ("", 64), "{arguments}: {stderr}");
     }
