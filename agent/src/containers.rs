@@ -490,7 +490,7 @@ mod tests {
             found.problem(),
             "`web` of task ab12 (example, container 0449367cbf36): what it writes to /data goes to /volumes/production-app/web/data on \
              this instance's own disk, not to the share: it was started while the share was not mounted; stop the task (`aws ecs \
-             stop-task --task arn:aws:ecs:us-east-1:1:task/production/ab12`): ECS starts it anew, with the share. What it wrote is \
+             stop-task --cluster production --task arn:aws:ecs:us-east-1:1:task/production/ab12`): ECS starts it anew, with the share. What it wrote is \
              hidden below the share: docs/operations.md, \"Below the share\", says how to get at it"
         );
     }

@@ -241,9 +241,10 @@ pub(crate) fn address_changes(lab: &Lab) -> Result<Seen, Error> {
         Ok((said, told))
     });
     moto::replace_mount_target(&lab.file_system, index, network::GATEWAYS[index])?;
-    guest.run("systemctl stop volumes-agent")?;
-    unmount()?;
-    guest.run("systemctl start volumes-agent")?;
+    // As the agent says: the kernel's client of an address that is gone waits for it until the instance is rebooted.
+    guest.shut_down(&lab.progress, Duration::from_secs(120))?;
+    guest.start()?;
+    guest.answers(&lab.progress)?;
     at(network::GATEWAYS[index])?;
     network::address(NEW, false)?;
     let (said, told) = remounted?;

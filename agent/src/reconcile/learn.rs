@@ -34,14 +34,11 @@ const TARGET_PACE_FAILED: Duration = Duration::from_secs(600);
 /// A marker that can't be read, or not be written, on a share that answers.
 fn unreadable(error: WorkerError) -> Trouble {
     match error {
-        WorkerError::Failed(trouble) if trouble.code.is_none() => Trouble {
-            code: Some("marker-unreadable".to_owned()),
-            help: Some(
-                "see that the share is writable for root of this instance; the daemon looks again by itself"
-                    .to_owned(),
-            ),
-            ..trouble
-        },
+        WorkerError::Failed(trouble) if trouble.code.is_none() => {
+            Trouble::coded("marker-unreadable", trouble.text).help(
+                "see that the share is writable for root of this instance; the daemon looks again by itself",
+            )
+        }
         error => error.into(),
     }
 }
