@@ -3,10 +3,17 @@
 //! A flag wins over the environment, the environment over the file. All problems are found at once. Keys and defaults:
 //! `docs/configuration.md`.
 
+mod error;
+mod file;
+mod value;
+
+pub use error::{ConfigError, ConfigErrors};
+
 use crate::{
     names::{NameError, Rack},
     spelling, target,
 };
+use file::from_file;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -14,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use toml::de::{DeTable, DeValue};
+use value::{drain_after, duration, file_system, host_paths, mount_flags, nfs_server, not_empty, tag};
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/volumes-agent/config.toml";
@@ -201,80 +208,6 @@ pub struct Config {
     pub origins: BTreeMap<&'static str, (String, Origin)>,
 }
 
-/// One thing wrong with the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The file is there and can't be read.
-    #[error("{}: can't be read: {cause}", .file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// The operating system's words.
-        cause: String,
-    },
-    /// The file is not TOML.
-    #[error("{}:{line}: not TOML: {cause}", .file.display())]
-    Syntax {
-        /// The file.
-        file: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// The parser's words.
-        cause: String,
-    },
-    /// A key that doesn't exist.
-    #[error("{origin}: unknown key `{key}`{}", .nearest.map(|n| format!(", did you mean `{n}`?")).unwrap_or_default())]
-    UnknownKey {
-        /// Where it stands.
-        origin: Origin,
-        /// The key as written.
-        key: String,
-        /// The known key nearest to it.
-        nearest: Option<&'static str>,
-    },
-    /// A value that the key doesn't take.
-    #[error("{origin}: `{key}` can't be `{value}`: {allowed}")]
-    Value {
-        /// Where it stands.
-        origin: Origin,
-        /// The key.
-        key: &'static str,
-        /// The value as written.
-        value: String,
-        /// What is allowed instead.
-        allowed: String,
-    },
-    /// Two keys that exclude each other.
-    #[error(
-        "{second_origin}: `{second}` and `{first}` ({first_origin}) both choose the file system: keep one"
-    )]
-    Conflict {
-        /// The key that was kept.
-        first: &'static str,
-        /// Where it stands.
-        first_origin: Origin,
-        /// The key that excludes it.
-        second: &'static str,
-        /// Where it stands.
-        second_origin: Origin,
-    },
-}
-
-/// All that is wrong with a configuration, in the order found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigErrors(pub Vec<ConfigError>);
-
-impl std::error::Error for ConfigErrors {}
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, error) in self.0.iter().enumerate() {
-            write!(f, "{}{error}", if at == 0 { "" } else { "\n       " })?;
-        }
-        Ok(())
-    }
-}
-
 /// What was written where, before it is understood.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Sources {
@@ -366,60 +299,6 @@ fn known(key: &str) -> Option<&'static str> {
 
 fn nearest(key: &str) -> Option<&'static str> {
     spelling::nearest(key, KEYS.iter().map(|(known, _, _)| *known))
-}
-
-fn from_file(
-    file: &Path,
-    text: &str,
-    values: &mut BTreeMap<&'static str, (String, Origin)>,
-    errors: &mut Vec<ConfigError>,
-) {
-    let line_of = |offset: usize| text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1);
-    let table = match DeTable::parse(text) {
-        Ok(table) => table,
-        Err(error) => {
-            let line = line_of(error.span().map_or(0, |span| span.start));
-            let cause = error.message().to_owned();
-            errors.push(ConfigError::Syntax { file: file.to_owned(), line, cause });
-            return;
-        }
-    };
-    for (key, value) in table.get_ref() {
-        let origin = Origin::File(file.to_owned(), line_of(key.span().start));
-        let name = key.get_ref().as_ref();
-        let Some(known) = known(name) else {
-            errors.push(ConfigError::UnknownKey { origin, key: name.to_owned(), nearest: nearest(name) });
-            continue;
-        };
-        match scalar(value.get_ref()) {
-            Some(text) => drop(values.insert(known, (text, origin))),
-            None => errors.push(ConfigError::Value {
-                origin,
-                key: known,
-                value: text.get(value.span()).unwrap_or_default().to_owned(),
-                allowed: "write it as a string, a number or a list of strings".to_owned(),
-            }),
-        }
-    }
-}
-
-/// A string, a number, or a list of strings joined by commas (no value of ours has a comma in it).
-fn scalar(value: &DeValue<'_>) -> Option<String> {
-    match value {
-        DeValue::String(text) => Some(text.to_string()),
-        DeValue::Integer(number) => Some(number.as_str().to_owned()),
-        DeValue::Array(items) => {
-            let items: Option<Vec<String>> = items
-                .iter()
-                .map(|item| match item.get_ref() {
-                    DeValue::String(text) if !text.contains(',') => Some(text.to_string()),
-                    _ => None,
-                })
-                .collect();
-            Some(items?.join(","))
-        }
-        _ => None,
-    }
 }
 
 fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<ConfigError>) -> Config {
@@ -540,194 +419,5 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
     config
 }
 
-fn not_empty(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("it can't be empty".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-fn file_system(text: &str) -> Result<ShareChoice, String> {
-    let id = text.strip_prefix("fs-").unwrap_or_default();
-    if (8..=40).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_hexdigit()) {
-        Ok(ShareChoice::FileSystem(text.to_owned()))
-    } else {
-        Err("an EFS file system's id, as in fs-0123456789abcdef0".to_owned())
-    }
-}
-
-fn tag(text: &str) -> Result<ShareChoice, String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => {
-            Ok(ShareChoice::Tag { key: key.to_owned(), value: value.to_owned() })
-        }
-        _ => Err("a tag as key=value, as in convox.rack=production".to_owned()),
-    }
-}
-
-/// `address:/export`; an IPv6 address in brackets. The export goes into mount(2)'s source, so nothing odd gets in.
-fn nfs_server(text: &str) -> Result<ShareChoice, String> {
-    let allowed = || "address:/export with an IP address, as in 10.0.0.5:/ or [fd00::5]:/export".to_owned();
-    let (address, export) = text.split_once(":/").ok_or_else(allowed)?;
-    let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
-    let address = address.parse().map_err(|_| allowed())?;
-    if export.chars().any(|c| c == ',' || c.is_control() || c.is_whitespace()) {
-        return Err("an export without commas, blanks or control characters".to_owned());
-    }
-    Ok(ShareChoice::NfsServer { address, export: format!("/{export}") })
-}
-
-fn mount_flags(text: &str) -> Result<Vec<MountFlag>, String> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|flag| !flag.is_empty())
-        .map(|flag| match flag {
-            "nosuid" => Ok(MountFlag::Nosuid),
-            "nodev" => Ok(MountFlag::Nodev),
-            "noexec" => Ok(MountFlag::Noexec),
-            "noatime" => Ok(MountFlag::Noatime),
-            _ => Err("nosuid, nodev, noexec and noatime, separated by commas, or nothing".to_owned()),
-        })
-        .collect()
-}
-
-fn host_paths(text: &str) -> Result<Vec<String>, String> {
-    let paths: Vec<String> =
-        text.split(',').map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned).collect();
-    if paths.iter().all(|path| path.starts_with('/')) {
-        Ok(paths)
-    } else {
-        Err("absolute paths, separated by commas".to_owned())
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time >= Duration::from_millis(100) && time <= Duration::from_secs(3600) => Ok(time),
-        _ => Err("a time from 100ms to 1h, as in 5s".to_owned()),
-    }
-}
-
-/// Shorter ones would move tasks for what a hard mount waits out.
-fn drain_after(text: &str) -> Result<Option<Duration>, String> {
-    let (least, most) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
-    match humantime::parse_duration(text) {
-        _ if text == "off" => Ok(None),
-        Ok(time) if (least..=most).contains(&time) => Ok(Some(time)),
-        _ => Err("`off`, or a time from 10s to 24h, as in 10m".to_owned()),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(text: &str) -> Sources {
-        Sources { file: "/etc/config.toml".into(), text: Some(text.to_owned()), ..Sources::default() }
-    }
-
-    fn errors(text: &str) -> Vec<String> {
-        Config::parse(&file(text)).unwrap_err().0.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn an_empty_configuration_is_right() {
-        assert_eq!(Config::parse(&file("")), Ok(Config::default()));
-        assert_eq!(Config::default().listen.to_string(), DEFAULT_LISTEN);
-    }
-
-    #[test]
-    fn a_flag_wins_over_the_environment_and_that_over_the_file() {
-        let mut sources = file("rack = \"a\"\n");
-        assert_eq!(Config::parse(&sources).unwrap().rack.unwrap().as_str(), "a");
-        sources.environment = vec![("VOLUMES_AGENT_RACK".to_owned(), "b".to_owned())];
-        assert_eq!(Config::parse(&sources).unwrap().rack.unwrap().as_str(), "b");
-        sources.flags = vec![("rack", "c".to_owned())];
-        let config = Config::parse(&sources).unwrap();
-        assert_eq!(config.rack.as_ref().unwrap().as_str(), "c");
-        assert_eq!(config.origin("rack"), Origin::Flag("--rack".to_owned()));
-    }
-
-    #[test]
-    fn every_problem_is_named_at_once_with_its_place() {
-        assert_eq!(
-            errors("# a comment\nracks = \"x\"\nlisten = \"nowhere\"\nprobe_interval = \"5\"\n"),
-            [
-                "/etc/config.toml:2: unknown key `racks`, did you mean `rack`?",
-                "/etc/config.toml:3: `listen` can't be `nowhere`: an address and a port, as in 127.0.0.1:12049",
-                "/etc/config.toml:4: `probe_interval` can't be `5`: a time from 100ms to 1h, as in 5s",
-            ]
-        );
-        assert_eq!(
-            errors("file_system = \"fs-01234567\"\nnfs_server = \"10.0.0.1:/\""),
-            [
-                "/etc/config.toml:2: `nfs_server` and `file_system` (/etc/config.toml:1) both choose the file system: keep one"
-            ]
-        );
-        assert!(errors("rack = ")[0].starts_with("/etc/config.toml:1: not TOML: "));
-    }
-
-    #[test]
-    fn an_external_mount_needs_the_file_system_that_it_must_be() {
-        let allowed = "it needs `file_system`, the id that the share's marker must name";
-        for text in ["mount = \"external\"", "nfs_server = \"10.0.0.1:/\"\nmount = \"external\""] {
-            let errors = errors(text);
-            assert!(errors.len() == 1 && errors[0].ends_with(allowed), "{errors:?}");
-        }
-        let config = Config::parse(&file("mount = \"external\"\nfile_system = \"fs-01234567\"")).unwrap();
-        assert_eq!(config.mount, MountMode::External);
-        assert_eq!(config.share.unwrap().to_string(), "file_system=fs-01234567");
-    }
-
-    #[test]
-    fn a_deadline_that_a_healthy_share_would_miss_is_refused() {
-        let told = errors("probe_interval = \"10s\"");
-        assert_eq!(
-            told,
-            [
-                "/etc/config.toml:1: `probe_interval` can't be `10s`: `stall_deadline` must be twice `probe_interval` at least (20s), or a share that answers would count as stalled"
-            ]
-        );
-        assert!(Config::parse(&file("probe_interval = \"10s\"\nstall_deadline = \"20s\"")).is_ok());
-    }
-
-    #[test]
-    fn where_a_value_is_written_makes_no_difference() {
-        let one = Config::parse(&file("rack = \"a\"")).unwrap();
-        let other = Config::parse(&file("# a comment\n\nrack = \"a\"")).unwrap();
-        assert!(one != other && one.says_the_same_as(&other));
-        assert!(!one.says_the_same_as(&Config::default()));
-    }
-
-    #[test]
-    fn an_unknown_variable_is_an_error() {
-        let sources = Sources {
-            environment: vec![("VOLUMES_AGENT_RACKET".to_owned(), "b".to_owned())],
-            ..Sources::default()
-        };
-        assert!(Config::parse(&sources).is_err());
-    }
-
-    #[test]
-    fn no_comma_reaches_the_mount() {
-        for bad in ["10.0.0.1:/a,b", "10.0.0.1", "host:/a", "10.0.0.1:/a b", "10.0.0.1,x:/"] {
-            assert!(nfs_server(bad).is_err(), "{bad}");
-        }
-        for (good, export) in [("10.0.0.1:/", "/"), ("[fd00::5]:/a/b", "/a/b")] {
-            assert!(matches!(nfs_server(good), Ok(ShareChoice::NfsServer { export: e, .. }) if e == export));
-        }
-    }
-
-    #[test]
-    fn draining_is_off_unless_a_time_is_given() {
-        assert_eq!(Config::default().drain_after, None);
-        assert_eq!(drain_after("off"), Ok(None));
-        assert_eq!(drain_after("10m"), Ok(Some(Duration::from_secs(600))));
-        assert!(drain_after("5s").is_err() && drain_after("").is_err() && drain_after("on").is_err());
-    }
-
-    #[test]
-    fn lists_are_lists_or_text() {
-        let config =
-            Config::parse(&file("host_paths = [\"/proc\", \"/sys\"]\nmount_flags = \"noexec\"\n")).unwrap();
-        assert_eq!(config.host_paths, ["/proc", "/sys"]);
-        assert_eq!(config.mount_flags, [MountFlag::Noexec]);
-    }
-}
+mod tests;

@@ -91,16 +91,9 @@ pub fn try_lock(request: &LockRequest) -> Result<Result<LeaderLock, Option<Leads
     }
     let directory = Directory::of_agent("leader")?;
     let file = directory.file(&request.name, OFlags::RDWR | OFlags::CREATE | OFlags::DIRECT)?;
-    let whole_file = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
     let people = format!("{}.json", request.name);
-    match fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&whole_file)) {
-        Ok(_) => {}
+    match lock_whole(&file) {
+        Ok(()) => {}
         Err(Errno::EAGAIN | Errno::EACCES) => {
             // Only for people: a file that can't be read doesn't change who leads.
             return Ok(Err(directory.read(&people).unwrap_or_default()));
@@ -116,6 +109,21 @@ pub fn try_lock(request: &LockRequest) -> Result<Result<LeaderLock, Option<Leads
         &Leads { format: FORMAT, instance: request.instance.clone(), since: request.now.clone() },
     )?;
     Ok(Ok(lock))
+}
+
+/// Takes an open file description lock (fcntl(2)) on all of a file; never waits for it. It goes with the open file.
+///
+/// # Errors
+/// Somebody else has it, or the server gives none.
+pub fn lock_whole(file: &OwnedFd) -> Result<(), Errno> {
+    let whole_file = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&whole_file)).map(drop)
 }
 
 impl LeaderLock {

@@ -4,16 +4,14 @@
 //! one that waits for written pages can't. The server is asked for a sign of life first, so that a silent one is met before
 //! there is a file that would be left behind.
 
-use crate::share::{AGENT_DIRECTORY, Directory, ShareError};
-use nix::{
-    errno::Errno,
-    fcntl::{FcntlArg, fcntl},
-    libc,
+use crate::{
+    leader::lock_whole,
+    share::{AGENT_DIRECTORY, Directory, ShareError},
 };
 use rustix::fs::{AtFlags, OFlags};
 use serde::{Deserialize, Serialize};
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -102,19 +100,7 @@ fn write_and_read(
     if back != block {
         return Err(RoundTripError::Differs { read });
     }
-    Ok((write, begun.elapsed(), lock(file).err().map(|errno| errno.to_string())))
-}
-
-/// A lock as the leader's. It goes with the file.
-fn lock(file: &OwnedFd) -> Result<(), Errno> {
-    let whole_file = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&whole_file)).map(drop)
+    Ok((write, begun.elapsed(), lock_whole(file).err().map(|errno| errno.to_string())))
 }
 
 fn milliseconds(time: Duration) -> f64 {
