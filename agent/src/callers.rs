@@ -10,12 +10,19 @@ use hyper_util::{
 use std::{collections::VecDeque, io, time::Duration};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-/// Connections at a time. When there are more, the oldest is ended: an honest caller is answered in milliseconds.
-const MOST: usize = 128;
-/// A caller that has not sent its request by then never will.
-const REQUEST_WITHIN: Duration = Duration::from_secs(5);
-/// From accepting a connection to its end, whatever is left to be read.
-const LIFETIME: Duration = Duration::from_secs(10);
+/// What callers are given.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Connections at a time. When there are more, the oldest is ended: an honest caller is answered in milliseconds.
+    most: usize,
+    /// A caller that has not sent its request by then never will.
+    request_within: Duration,
+    /// From accepting a connection to its end, whatever is left to be read.
+    lifetime: Duration,
+}
+
+const LIMITS: Limits =
+    Limits { most: 128, request_within: Duration::from_secs(5), lifetime: Duration::from_secs(10) };
 /// After the kernel could not give a connection: out of descriptors or memory, for the moment.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -24,7 +31,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # Errors
 /// Never by itself: what can't be accepted now is accepted later.
 pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
-    let mut open: VecDeque<JoinHandle<()>> = VecDeque::with_capacity(MOST);
+    serve_within(listener, router, LIMITS).await
+}
+
+async fn serve_within(listener: TcpListener, router: Router, limits: Limits) -> io::Result<()> {
+    let mut open: VecDeque<JoinHandle<()>> = VecDeque::with_capacity(limits.most);
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -37,19 +48,19 @@ pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
             }
         };
         open.retain(|connection| !connection.is_finished());
-        while open.len() >= MOST {
+        while open.len() >= limits.most {
             open.pop_front().inspect(JoinHandle::abort);
         }
         let service = TowerToHyperService::new(router.clone());
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST_WITHIN)
+            .header_read_timeout(limits.request_within)
             // A next request is a next connection, so that its caller never meets one that is just being ended.
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service);
         open.push_back(tokio::spawn(async move {
             // What goes wrong with a caller is the caller's affair.
-            drop(tokio::time::timeout(LIFETIME, connection).await);
+            drop(tokio::time::timeout(limits.lifetime, connection).await);
         }));
     }
 }
@@ -72,14 +83,14 @@ mod tests {
         net::TcpStream,
     };
 
-    async fn endpoint() -> SocketAddr {
+    async fn endpoint(limits: Limits) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new()
             .route("/", get(|| async { "ok" }))
             // More than the kernel's buffers take.
             .route("/long", get(|| async { "x".repeat(16 << 20) }));
-        tokio::spawn(serve(listener, router));
+        tokio::spawn(serve_within(listener, router, limits));
         address
     }
 
@@ -99,7 +110,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_thousand_stuck_callers_keep_nobody_from_an_answer() {
-        let address = endpoint().await;
+        let address = endpoint(LIMITS).await;
         let mut stuck = Vec::new();
         for number in 0..1000 {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -117,18 +128,30 @@ mod tests {
         }
         // A thousand of ours, and no thousand of the endpoint's.
         let open = open_descriptors();
-        assert!(open < 1000 + MOST + 150, "{open} descriptors");
+        assert!(open < 1000 + LIMITS.most + 150, "{open} descriptors");
         drop(stuck);
     }
 
     #[tokio::test]
     async fn one_connection_is_one_request_and_does_not_last() {
-        let address = endpoint().await;
+        let limits = Limits { request_within: Duration::from_millis(200), ..LIMITS };
+        let address = endpoint(limits).await;
         let mut silent = TcpStream::connect(address).await.unwrap();
-        let begun = Instant::now();
         let mut nothing = Vec::new();
-        tokio::time::timeout(LIFETIME * 2, silent.read_to_end(&mut nothing)).await.unwrap().unwrap();
-        assert!(begun.elapsed() < LIFETIME, "{:?}", begun.elapsed());
+        tokio::time::timeout(limits.lifetime / 2, silent.read_to_end(&mut nothing)).await.unwrap().unwrap();
         assert!(ask(address).await.0.to_ascii_lowercase().contains("connection: close"));
+    }
+
+    #[tokio::test]
+    async fn who_never_reads_is_ended() {
+        let limits = Limits { lifetime: Duration::from_millis(300), ..LIMITS };
+        let address = endpoint(limits).await;
+        let mut deaf = TcpStream::connect(address).await.unwrap();
+        deaf.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(limits.lifetime * 4).await;
+        let mut answer = Vec::new();
+        // What was sent until then, and no more.
+        drop(tokio::time::timeout(LIMITS.lifetime, deaf.read_to_end(&mut answer)).await.unwrap());
+        assert!(answer.len() < 16 << 20, "{} bytes", answer.len());
     }
 }

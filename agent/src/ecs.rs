@@ -124,6 +124,25 @@ impl Ecs {
         })
     }
 
+    /// Whether tasks with volumes can be placed on an instance of the cluster other than this one: ACTIVE, its ECS agent connected, its
+    /// gate open.
+    ///
+    /// # Errors
+    /// [`AwsError`]
+    pub async fn another_is_ready(&self, cluster: &str, this: &str) -> Result<bool, AwsError> {
+        // Of the cluster query language (ECS developer guide); 500 agents may ask at the same time, so one call must do.
+        let answer = self
+            .client
+            .list_container_instances()
+            .cluster(cluster)
+            .status(ContainerInstanceStatus::Active)
+            .filter(format!("attribute:{GATE_ATTRIBUTE} == ready and agentConnected == true"))
+            .send()
+            .await
+            .map_err(|error| AwsError::of("ecs:ListContainerInstances", &error))?;
+        Ok(answer.container_instance_arns().iter().any(|arn| arn != this))
+    }
+
     /// Sets a container instance to DRAINING, or back to ACTIVE.
     ///
     /// # Errors

@@ -14,11 +14,11 @@ use crate::{
     guard::{self, Guarded},
     identity::Identity,
     imds::{self, Instance},
-    leader::{LockAnswer, LockRequest},
+    leader::{Leads, LockAnswer, LockRequest},
     mount::{MountError, MountRequest, Mounted},
     patch_round::{Round, RoundResult},
     port, read_ahead,
-    share_worker::{self, Request, Worker, WorkerError},
+    share_worker::{Request, Spare, Worker, WorkerError},
     target_search::{Found, Search, SearchError},
     trouble::Trouble,
 };
@@ -53,14 +53,14 @@ pub enum Done {
     LetGo(Result<(), Trouble>),
     /// Of `KeepReadAhead`: what it was before, in KiB, if it was another.
     ReadAhead(Result<Option<u64>, String>),
-    /// Of `Identify`, for the mount of this id.
-    Identified(u32, Result<Identity, WorkerError>),
+    /// Of `Identify`, for the mount of this id: how long it took, too.
+    Identified(u32, Result<(Identity, Duration), WorkerError>),
     /// Of `Probe`, for the mount of this id: how long it took.
     Probed(u32, Result<Duration, WorkerError>),
     /// Of `SetGate`: what was told about which container instance.
     Gate(bool, String, Result<(), AwsError>),
-    /// Of `Lead`: the worker that holds the lock.
-    Lead(Box<Result<(LockAnswer, Worker), WorkerError>>),
+    /// Of `Lead`: the worker that holds the lock, or who else leads, as far as that is known.
+    Lead(Box<Result<Result<Worker, Option<Leads>>, WorkerError>>),
     /// Of `Patch`.
     Round(Box<RoundResult>),
     /// Of `SetDraining`.
@@ -80,13 +80,19 @@ async fn sdk<'a>(cell: &'a OnceCell<SdkConfig>, region: &str) -> &'a SdkConfig {
 #[derive(Debug, Clone)]
 pub struct Jobs {
     done: mpsc::UnboundedSender<Done>,
+    share: Spare,
 }
 
 impl Jobs {
     /// Outcomes go to the receiver.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Done>) {
         let (done, outcomes) = mpsc::unbounded_channel();
-        (Self { done }, outcomes)
+        (Self { done, share: Spare::default() }, outcomes)
+    }
+
+    /// Makes ready what the first question to the share needs, while its address is not known yet.
+    pub fn warm_up(&self) {
+        self.share.warm();
     }
 
     fn spawn(&self, job: impl Future<Output = Done> + Send + 'static) -> tokio::task::AbortHandle {
@@ -133,10 +139,11 @@ impl Jobs {
 
     /// Mounts, once the server's port answers.
     pub fn mount(&self, request: MountRequest) -> tokio::task::AbortHandle {
+        let share = self.share.clone();
         self.spawn(async move {
             let mounted = async {
                 port::reach(request.address).await?;
-                Ok(share_worker::ask(&Request::Mount(request), MOUNT_DEADLINE).await?)
+                Ok(share.ask_within(&Request::Mount(request), MOUNT_DEADLINE).await?)
             };
             Done::Mounted(mounted.await)
         })
@@ -145,11 +152,12 @@ impl Jobs {
     /// Unmounts, unless somebody holds the share by now.
     pub fn let_go(&self, device: String, to: IpAddr, answers: bool) -> tokio::task::AbortHandle {
         let request = Request::LetGo { device, answers };
+        let share = self.share.clone();
         self.spawn(async move {
             let gone = async {
                 // A mount that works is not given up for an address that doesn't.
                 port::reach(to).await?;
-                Ok(share_worker::ask(&request, MOUNT_DEADLINE).await?)
+                Ok(share.ask_within(&request, MOUNT_DEADLINE).await?)
             };
             Done::LetGo(gone.await)
         })
@@ -160,19 +168,25 @@ impl Jobs {
         self.spawn(async move { Done::ReadAhead(read_ahead::keep(&device)) })
     }
 
-    /// Reads the marker.
+    /// Reads the marker, which is a probe as well.
     pub fn identify(&self, mount: u32, file_system: String, may_mark: bool) -> tokio::task::AbortHandle {
         let request = Request::Identify { file_system, may_mark };
-        self.spawn(async move { Done::Identified(mount, share_worker::ask(&request, SHARE_DEADLINE).await) })
+        let share = self.share.clone();
+        self.spawn(async move {
+            let begun = Instant::now();
+            let identity = share.ask_within(&request, SHARE_DEADLINE).await;
+            Done::Identified(mount, identity.map(|identity| (identity, begun.elapsed())))
+        })
     }
 
     /// Probes, without a deadline: a probe that a stalled server holds tells at once when it is back, and no second one is
     /// needed until then.
     pub fn probe(&self, mount: u32) -> tokio::task::AbortHandle {
+        let share = self.share.clone();
         self.spawn(async move {
             let begun = Instant::now();
-            let answered = async { Worker::start()?.ask::<()>(&Request::Probe).await };
-            Done::Probed(mount, answered.await.map(|()| begun.elapsed()))
+            let answered = share.ask::<()>(&Request::Probe).await;
+            Done::Probed(mount, answered.map(|()| begun.elapsed()))
         })
     }
 
@@ -193,11 +207,17 @@ impl Jobs {
 
     /// Tries for the lock.
     pub fn lead(&self, request: LockRequest) -> tokio::task::AbortHandle {
+        let share = self.share.clone();
         self.spawn(async move {
             let tried = async {
-                let mut worker = Worker::start()?;
-                let answer = worker.ask_within(&Request::Lock(request), SHARE_DEADLINE).await?;
-                Ok((answer, worker))
+                let mut worker = share.take()?;
+                match worker.ask_within(&Request::Lock(request), SHARE_DEADLINE).await? {
+                    LockAnswer::Held => Ok(Ok(worker)),
+                    LockAnswer::Busy { leads } => {
+                        share.give_back(worker);
+                        Ok(Err(leads))
+                    }
+                }
             };
             Done::Lead(Box::new(tried.await))
         })
@@ -211,9 +231,10 @@ impl Jobs {
         round: Round,
         lock: Arc<Mutex<Worker>>,
     ) -> tokio::task::AbortHandle {
+        let share = self.share.clone();
         self.spawn(async move {
             let ecs = Ecs::new(sdk(&cell, &region).await);
-            Done::Round(Box::new(round.run(&ecs, Some(&lock)).await))
+            Done::Round(Box::new(round.run(&ecs, &share, Some(&lock)).await))
         })
     }
 }

@@ -151,6 +151,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_drained_under_another_registration_is_none_of_ours() {
+        let dir = scratch();
+        let drained = Drained {
+            container_instance: "arn:1".to_owned(),
+            since: "today".to_owned(),
+            reason: "lost".to_owned(),
+        };
+        save_drained(&dir, "i-1", &drained).unwrap();
+        assert_eq!(super::drained(&dir, "i-1", "arn:1"), Some(drained));
+        assert_eq!(super::drained(&dir, "i-1", "arn:2"), None, "registered anew");
+        assert_eq!(super::drained(&dir, "i-2", "arn:1"), None, "an image carries another instance's");
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
     fn what_another_boot_noted_is_forgotten() {
         let dir = scratch();
         let noted = Boot { gate_opened: true, ..Boot::recall(&dir) };

@@ -17,7 +17,7 @@ use crate::{
     report::{Outcome, ServiceReport},
     rollout::{self, Facts, Latest, Next},
     service::{Instances, Service},
-    share_worker::{Request, Worker, WorkerError},
+    share_worker::{Request, Spare, Worker, WorkerError},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -145,10 +145,11 @@ impl RoundError {
 
 impl Round {
     /// Goes over all services once. Without a lock nothing is changed.
-    pub async fn run(self, ecs: &Ecs, lock: Option<&Mutex<Worker>>) -> RoundResult {
+    pub async fn run(self, ecs: &Ecs, share: &Spare, lock: Option<&Mutex<Worker>>) -> RoundResult {
         let mut running = Running {
             round: self,
             ecs,
+            share,
             lock,
             instances: None,
             services: Vec::new(),
@@ -170,6 +171,8 @@ impl Round {
 struct Running<'a> {
     round: Round,
     ecs: &'a Ecs,
+    /// For everything on the share but the lock, whose worker must not hang in anything else.
+    share: &'a Spare,
     lock: Option<&'a Mutex<Worker>>,
     /// Asked for once a round, and only if somebody needs it.
     instances: Option<Instances>,
@@ -188,7 +191,7 @@ impl Running<'_> {
             let histories = match &self.round.record {
                 Some(name) => {
                     let request = Request::ReadHistories { name: name.clone() };
-                    crate::share_worker::ask(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?
+                    self.share.ask_within(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?
                 }
                 None => Histories::default(),
             };
@@ -388,7 +391,7 @@ impl Running<'_> {
             return Ok(());
         };
         let request = Request::WriteHistories { name: name.clone(), histories: histories.clone() };
-        crate::share_worker::ask::<()>(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)
+        self.share.ask_within::<()>(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)
     }
 
     async fn forget_what_is_gone(&mut self, services: &[Service]) -> Result<(), RoundError> {

@@ -264,6 +264,9 @@ mod tests {
             assert!(!moves(&Observed { held: Some(true), ..free(target) }), "a container holds it");
             assert!(!moves(&Observed { held: None, ..free(target) }), "not looked at yet");
             assert!(!moves(&Observed { identity: None, ..free(target) }), "not judged yet");
+            let silent = Some(Config::default().stall_deadline * 2);
+            let unread = Observed { identity: None, silent_for: silent, ..free(target) };
+            assert!(!moves(&unread), "silent, and its marker was never read");
             let copy = Some(Identity::Other("fs-0".to_owned()));
             assert!(!moves(&Observed { identity: copy, ..free(target) }), "foreign: never touched");
             assert!(!moves(&Observed { gate_told: None, ..free(target) }), "ECS may have a stale `ready`");

@@ -7,6 +7,7 @@ mod draining;
 mod leading;
 mod learn;
 mod looks;
+mod reach;
 mod tell;
 
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     observed::Observed,
     patch_round::{Memory, Round},
     plan::{Action, plan},
-    report::{AwsReport, Counters, Patching, Report, Transition, timestamp},
+    report::{Counters, Patching, Report, Transition, timestamp},
     schedule::{Pace, Schedule, jittered},
     share_worker::Worker,
     systemd,
@@ -39,6 +40,8 @@ use tracing::{error, info, warn};
 
 /// The longest pause between two passes: silence of the share is a matter of time, not of an event.
 const TICK: Duration = Duration::from_millis(500);
+/// From the look at the marker to the first probe beside it.
+const IDENTIFY_ALONE: Duration = Duration::from_secs(1);
 /// Between two looks at the configuration file.
 const CONFIGURATION_PACE: Duration = Duration::from_secs(2);
 /// Between two probes until the gate is open: an instance that just booted should not wait longer than it must.
@@ -101,7 +104,7 @@ pub struct Agent {
     last_answer: Option<(Instant, SystemTime, Duration)>,
     state_since: SystemTime,
     attempt: u32,
-    aws: AwsReport,
+    aws: reach::Reach,
     gate_failed: bool,
     lock: Option<Arc<Mutex<Worker>>>,
     memory: Memory,
@@ -148,7 +151,7 @@ impl Agent {
             last_answer: None,
             state_since: now,
             attempt: 0,
-            aws: AwsReport::default(),
+            aws: reach::Reach::default(),
             gate_failed: false,
             lock: None,
             memory: Memory::default(),
@@ -185,6 +188,7 @@ impl Agent {
 
     /// Runs until `stop`.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        self.jobs.warm_up();
         loop {
             let now = Instant::now();
             if now.duration_since(self.config_looked_at) >= CONFIGURATION_PACE {
@@ -370,12 +374,12 @@ impl Agent {
                 Action::LearnInstance | Action::LearnRegistration | Action::SetGuard | Action::SetGate { .. }
             );
             if (is_configured || needs_no_configuration) && self.schedule.is_due(action.name(), now) {
-                self.start(action, &config);
+                self.start(action, &config, now);
             }
         }
     }
 
-    fn start(&mut self, action: Action, config: &Config) {
+    fn start(&mut self, action: Action, config: &Config, now: Instant) {
         let file = self.file_name();
         let observed = &self.observed;
         let region = observed.region(config).unwrap_or_default();
@@ -421,6 +425,9 @@ impl Agent {
                 };
                 // Who mounted it themselves say themselves what it is.
                 let may_mark = config.mount == MountMode::Direct;
+                // It asks the server as a probe does; a second child is only needed if it says nothing for a while.
+                self.probed_since.get_or_insert_with(Instant::now);
+                self.schedule.postpone(Action::Probe.name(), IDENTIFY_ALONE, now);
                 self.jobs.identify(mounted.id, file_system.to_owned(), may_mark)
             }
             Action::Probe => {
@@ -449,8 +456,8 @@ impl Agent {
                 let (Some(name), Some(instance)) = (observed.lock_name(config), &observed.instance) else {
                     return;
                 };
-                let now = timestamp(SystemTime::now());
-                self.jobs.lead(LockRequest { name, instance: instance.id.clone(), now })
+                let instance = instance.id.clone();
+                self.jobs.lead(LockRequest { name, instance, now: timestamp(SystemTime::now()) })
             }
             Action::StepDown => {
                 let why = match observed.state.is_ready() {

@@ -72,14 +72,14 @@ pub struct MountReport {
 pub struct ProbeReport {
     /// When it last answered, RFC 3339.
     pub last_ok: Option<String>,
-    /// How long that took, in milliseconds, the worker's start included.
+    /// How long that took, in milliseconds, by way of the worker.
     pub rtt_ms: Option<f64>,
 }
 
 /// Whether AWS answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AwsReport {
-    /// What the last call found; nothing before the first.
+    /// Whether the last call to each of its services reached it; nothing before the first.
     pub reachable: Option<bool>,
     /// Since when, RFC 3339.
     pub since: Option<String>,

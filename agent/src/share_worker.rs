@@ -4,6 +4,10 @@
 //! agent runs itself again (`share-worker`), sends a request as one line of JSON, and waits with a deadline; a child that
 //! doesn't answer is killed and left to the kernel. Children work in `/`, die with their parent, and hold nothing of it.
 
+mod spare;
+
+pub use spare::Spare;
+
 use crate::{
     diagnostics::in_one_line,
     directories::{self, EnsureRequest},
@@ -53,7 +57,7 @@ pub enum Request {
         /// Whether the server answers; if not, the mount is detached without waiting for it.
         answers: bool,
     },
-    /// Compare the share's marker. Answer: [`identity::Identity`].
+    /// Compare the share's marker, and make one round trip to the server. Answer: [`identity::Identity`].
     Identify {
         /// What the marker must name.
         file_system: String,
@@ -133,8 +137,8 @@ impl From<WorkerError> for Trouble {
 /// A child with what leads to it. Dropping it kills the child and leaves the rest to the kernel.
 #[derive(Debug)]
 pub struct Worker {
-    // Held for its drop: it kills the child.
-    _child: Child,
+    // Its drop kills the child.
+    child: Child,
     requests: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
@@ -159,7 +163,12 @@ impl Worker {
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(WorkerError::Ended(None));
         };
-        Ok(Self { _child: child, requests, answers: BufReader::new(answers).lines() })
+        Ok(Self { child, requests, answers: BufReader::new(answers).lines() })
+    }
+
+    /// Whether the child has not ended by itself, or by somebody else's hand.
+    fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Sends a request and waits for its answer, for ever if need be.
@@ -228,6 +237,11 @@ pub fn serve(parent: u32) -> std::io::Result<()> {
     Ok(())
 }
 
+/// A call that the NFS client always asks the server for.
+fn probe() -> rustix::io::Result<()> {
+    rustix::fs::statfs(VOLUMES_ROOT).map(drop)
+}
+
 fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json::Value, Trouble> {
     fn json(value: impl Serialize) -> Result<serde_json::Value, Trouble> {
         serde_json::to_value(value).map_err(|error| trouble(&error))
@@ -236,13 +250,16 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
         result.map_err(|error| trouble(&error))
     }
     match request {
-        Request::Probe => json(told(rustix::fs::statfs(VOLUMES_ROOT).map(drop))?),
+        Request::Probe => json(told(probe())?),
         Request::Flush => json(told(mount::flush())?),
         Request::Abandon => json(told(mount::abandon())?),
         Request::Mount(request) => json(mount::mount_share(&request)?),
         Request::LetGo { device, answers } => json(mount::let_go(&device, answers)?),
         Request::Identify { file_system, may_mark } => {
-            json(told(identity::identify(&file_system, may_mark))?)
+            let identity = told(identity::identify(&file_system, may_mark))?;
+            // The marker itself may be in the client's cache.
+            told(probe())?;
+            json(identity)
         }
         Request::Adopt { file_system, from } => json(identity::adopt(&file_system, from.as_deref())?),
         Request::ReadMarker => json(told(identity::read())?),

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 /// Addresses that a file system had before are remembered up to this number: mount targets are replaced by hand, seldom.
 const MOST_FORMER: usize = 32;
 
-/// How a mount target was learnt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How a mount target was learnt: what is worth most comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KnownFrom {
     /// The EFS API told it.

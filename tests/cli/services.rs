@@ -7,6 +7,8 @@ use serde_json::json;
 #[test]
 fn a_service_is_explained_step_by_step() {
     let cluster = Cluster::start();
+    // Whatever the tests take: no deployment ends meanwhile.
+    cluster.control("pace", &json!({ "least_rollout": 3600 }));
     let old = cluster.register("old-code", |_| {});
     cluster
         .register("old-code", |document| document["containerDefinitions"][0]["image"] = json!("wordpress:5"));

@@ -7,7 +7,16 @@ use crate::{
 };
 use lab::{Error, Lab, expect, wait};
 use serde_json::json;
-use std::time::Duration;
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 const ENVIRONMENT: &str = "/etc/volumes-agent/environment";
 const CONFIGURATION: &str = "/etc/volumes-agent/config.toml";
@@ -15,22 +24,94 @@ const CONFIGURATION: &str = "/etc/volumes-agent/config.toml";
 const WITHOUT_METADATA: &str =
     "[Service]\nExecStartPre=/bin/sh -c 'ip route replace blackhole 169.254.169.254/32'";
 
-/// The instance boots and nobody answers at the EFS API's address.
-pub(crate) fn efs_api_down_at_boot(lab: &Lab, index: usize) -> Result<Seen, Error> {
+/// Boots the instance with this as the EFS API, and puts the right one back.
+fn booted_with_efs_at(lab: &Lab, index: usize, url: &str) -> Result<Seen, Error> {
     let guest = lab.instance(index);
     let right = guest.run(&format!("cat {ENVIRONMENT}"))?;
-    // An address of the subnet that nobody has.
-    guest.write(ENVIRONMENT, right.replace("EFS=http://10.77.0.1:", "EFS=http://10.77.0.200:").trim_end())?;
+    // A service's own endpoint goes before the one of all services.
+    guest.write(ENVIRONMENT, &format!("{right}AWS_ENDPOINT_URL_EFS={url}"))?;
     guest.reboot(&lab.progress)?;
     let trail = Trail::of_this_boot(lab, index);
     let ready = whole(lab, index);
     let told = trail.told()?;
-    let said = crate::row::reason(lab, index);
+    let problems = guest.get(12049, "/status", "application/json").json()["problems"].to_string();
     guest.write(ENVIRONMENT, right.trim_end())?;
     guest.run("systemctl restart volumes-agent")?;
     whole(lab, index)?;
     ready?;
-    Ok(Seen::new(format!("since the boot: {told}\n\"{said}\""), "start as ever", NOTHING_WRITTEN))
+    Ok(Seen::new(format!("since the boot: {told}\n`problems`: {problems}"), "start as ever", NOTHING_WRITTEN))
+}
+
+/// The instance boots and nobody answers at the EFS API's address.
+pub(crate) fn efs_api_down_at_boot(lab: &Lab, index: usize) -> Result<Seen, Error> {
+    // An address of the subnet that nobody has.
+    let seen = booted_with_efs_at(lab, index, "http://10.77.0.200:5000")?;
+    expect(
+        seen.states.contains("out of reach"),
+        "a problem says that EFS is out of reach",
+        seen.states.clone(),
+    )?;
+    Ok(seen)
+}
+
+/// The instance boots and EFS throttles each of its calls. A fake in place of moto's, which never throttles.
+pub(crate) fn efs_throttles_at_boot(lab: &Lab, index: usize) -> Result<Seen, Error> {
+    let efs = ThrottlingEfs::start()?;
+    let seen = booted_with_efs_at(lab, index, &efs.url)?;
+    expect(seen.states.contains("throttled"), "a problem says that EFS throttles", seen.states.clone())?;
+    let calls = efs.calls();
+    expect(calls > 0, "it was asked", calls.to_string())?;
+    Ok(Seen { states: format!("{}\n{calls} calls were throttled until then", seen.states), ..seen })
+}
+
+/// Answers every request with ThrottlingException (EFS API reference, "Common Errors"), until it is dropped.
+struct ThrottlingEfs {
+    url: String,
+    calls: Arc<AtomicUsize>,
+    ends: Arc<AtomicBool>,
+}
+
+impl ThrottlingEfs {
+    fn start() -> Result<Self, Error> {
+        let gateway = lab::network::GATEWAYS[0];
+        let failed = lab::host::failed_again("listen at", Path::new(gateway));
+        let listener = TcpListener::bind((gateway, 0)).map_err(&failed)?;
+        let url = format!("http://{}", listener.local_addr().map_err(&failed)?);
+        let (calls, ends) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, end) = (calls.clone(), ends.clone());
+        std::thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                if end.load(Ordering::Relaxed) {
+                    break;
+                }
+                // EFS's calls have no body: an empty line ends a request.
+                let mut lines = BufReader::new(&connection).lines().map_while(Result::ok);
+                if lines.any(|line| line.is_empty()) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    let body = r#"{"ErrorCode":"ThrottlingException","Message":"Rate exceeded"}"#;
+                    let answer = format!(
+                        "HTTP/1.1 429 Too Many Requests\r\nx-amzn-ErrorType: ThrottlingException\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                        body.len()
+                    );
+                    // Whoever went away needs none.
+                    drop((&connection).write_all(answer.as_bytes()));
+                }
+            }
+        });
+        Ok(Self { url, calls, ends })
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for ThrottlingEfs {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        // Wakes the listener, which then sees that it ends.
+        drop(TcpStream::connect(self.url.trim_start_matches("http://")));
+    }
 }
 
 /// ECS answers every call of this instance with ThrottlingException while the share is lost and comes back.

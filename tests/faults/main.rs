@@ -51,6 +51,7 @@ const ROWS: &[Row] = &[
     Row { name: "killed_at_each_step", told: "agent killed (SIGKILL) at each step of mounting", fault: Fault::OfAnInstance(mounting::killed_at_each_step) },
     Row { name: "agent_frozen", told: "agent stopped (SIGSTOP)", fault: Fault::OfAnInstance(agent::frozen) },
     Row { name: "efs_api_down_at_boot", told: "EFS API down at boot", fault: Fault::OfAnInstance(aws::efs_api_down_at_boot) },
+    Row { name: "efs_throttles_at_boot", told: "EFS throttles every call at boot", fault: Fault::OfAnInstance(aws::efs_throttles_at_boot) },
     Row { name: "metadata_down_at_boot", told: "instance metadata down at boot", fault: Fault::OfAnInstance(aws::metadata_down_at_boot) },
     Row { name: "power_cut", told: "instance's power cut while a container writes", fault: Fault::OfAnInstance(machine::power_cut) },
     Row { name: "rebooted", told: "instance rebooted while a container writes", fault: Fault::OfAnInstance(machine::rebooted) },
@@ -63,6 +64,7 @@ const ROWS: &[Row] = &[
     Row { name: "replaced_by_a_symlink", told: "mount point replaced by a symlink, agent restarted", fault: Fault::OfAnInstance(mounting::replaced_by_a_symlink) },
     Row { name: "docker_before_the_agent", told: "Docker started before the agent", fault: Fault::OfAnInstance(mounting::docker_before_the_agent) },
     Row { name: "clock_jump", told: "clock set a day forward, then back", fault: Fault::OfAnInstance(agent::clock) },
+    Row { name: "workers_killed", told: "the agent's children killed (SIGKILL), ten times", fault: Fault::OfAnInstance(agent::workers_killed) },
     Row { name: "stuck_callers", told: "1,000 stuck callers of the endpoint", fault: Fault::OfAnInstance(agent::besieged) },
     Row { name: "two_agents", told: "two agents started on one host", fault: Fault::OfAnInstance(agent::twice) },
     Row { name: "flags_in_containers", told: "a device node on the share (`mount_flags` inside of containers)", fault: Fault::OfAnInstance(server::flags_in_containers) },
@@ -170,8 +172,19 @@ fn one<'a>(
                 row.name,
                 evidence.display()
             ));
-            // What a broken row left cut off must not break the next one.
+            // What a broken row left cut off or off must not break the next one.
             lab.share.resume()?;
+            let instances = match row.fault {
+                Fault::Common(_) => vec![0, 1],
+                Fault::OfAnInstance(_) => vec![index],
+            };
+            for guest in instances.into_iter().map(|index| lab.instance(index)) {
+                if guest.try_run("true", Duration::from_secs(30)).code != 0 {
+                    guest.kill()?;
+                    guest.start()?;
+                    guest.answers(&lab.progress)?;
+                }
+            }
         }
     }
     Ok(())

@@ -38,6 +38,12 @@ fn told(written: &[Written]) -> Result<(String, String), Error> {
     Ok((seen.join("\n"), lost.join("\n")))
 }
 
+/// Ends both writers; what they saw, and what the agents went through and `said`.
+fn ended(lab: &Lab, writers: Vec<Writer<'_>>, trails: &[Trail<'_>], said: &str) -> Result<Seen, Error> {
+    let (containers, lost) = told(&finish(lab, writers)?)?;
+    Ok(Seen::new(format!("{}\n{said}", both(trails)?), containers, lost))
+}
+
 /// SIGSTOP for less than the deadline.
 pub(crate) fn stopped_briefly(lab: &Lab) -> Result<Seen, Error> {
     let (writers, trails) = begin(lab, "stopped-briefly")?;
@@ -83,8 +89,10 @@ pub(crate) fn stopped_for_long(lab: &Lab) -> Result<Seen, Error> {
                 "the endpoint answers within a second",
                 format!("{:?}", answer.took),
             )?;
-            let children = lab.instance(index).run("pgrep -c -x exe || true")?;
-            expect(children.trim().parse().unwrap_or(9) <= 2, "at most a probe and the lock hang", children)?;
+            // Whoever waits for the server is in state D.
+            let hung =
+                lab.instance(index).run("ps -eo stat=,args= | grep -c '^D.*share-worker [0-9]' || true")?;
+            expect(hung.trim().parse().unwrap_or(9) <= 2, "at most a probe and the lock hang", hung)?;
         }
         Ok(())
     })();
@@ -96,9 +104,7 @@ pub(crate) fn stopped_for_long(lab: &Lab) -> Result<Seen, Error> {
     for index in [0, 1] {
         whole(lab, index)?;
     }
-    let written = finish(lab, writers)?;
-    let (containers, lost) = told(&written)?;
-    Ok(Seen::new(format!("{}\n\"{reasons}\"", both(&trails)?), containers, lost))
+    ended(lab, writers, &trails, &format!("\"{reasons}\""))
 }
 
 /// SIGKILL, and a new server: the clients reclaim what they had in its grace period.
@@ -111,9 +117,7 @@ pub(crate) fn killed(lab: &Lab) -> Result<Seen, Error> {
     for index in [0, 1] {
         whole(lab, index)?;
     }
-    let written = finish(lab, writers)?;
-    let (containers, lost) = told(&written)?;
-    Ok(Seen::new(both(&trails)?, containers, lost))
+    ended(lab, writers, &trails, "")
 }
 
 /// The server's disk is full for a while.
@@ -132,9 +136,7 @@ pub(crate) fn full(lab: &Lab) -> Result<Seen, Error> {
         writer.goes_on(lab, BACK)?;
     }
     expect(states.iter().all(|state| state == "ready"), "a full share is ready", format!("{states:?}"))?;
-    let written = finish(lab, writers)?;
-    let (containers, lost) = told(&written)?;
-    Ok(Seen::new(both(&trails)?, containers, lost))
+    ended(lab, writers, &trails, "")
 }
 
 /// The server takes no writes any more, and then does again.
@@ -153,9 +155,7 @@ pub(crate) fn read_only(lab: &Lab) -> Result<Seen, Error> {
     for index in [0, 1] {
         whole(lab, index)?;
     }
-    let written = finish(lab, writers)?;
-    let (containers, lost) = told(&written)?;
-    Ok(Seen::new(format!("{}\n{told_by_the_agent}", both(&trails)?), containers, lost))
+    ended(lab, writers, &trails, &told_by_the_agent)
 }
 
 /// Root is nobody to the server: neither the marker can be read, nor an app's files of root be changed.
@@ -179,9 +179,7 @@ pub(crate) fn squashed(lab: &Lab) -> Result<Seen, Error> {
     for index in [0, 1] {
         whole(lab, index)?;
     }
-    let written = finish(lab, writers)?;
-    let (containers, lost) = told(&written)?;
-    Ok(Seen::new(format!("{}\nmounted anew: \"{said}\"", both(&trails)?), containers, lost))
+    ended(lab, writers, &trails, &format!("mounted anew: \"{said}\""))
 }
 
 /// What `/status` of an instance says that is not as it should be.
@@ -241,16 +239,21 @@ pub(crate) fn address_changes(lab: &Lab) -> Result<Seen, Error> {
         Ok((said, told))
     });
     moto::replace_mount_target(&lab.file_system, index, network::GATEWAYS[index])?;
-    // As the agent says: the kernel's client of an address that is gone waits for it until the instance is rebooted.
-    guest.shut_down(&lab.progress, Duration::from_secs(120))?;
+    // As the agent says: the kernel's client of an address that is gone waits for it until the instance is rebooted. Of what hangs in it
+    // no SIGKILL rids systemd, which then waits 90 s twice.
+    let off = guest.shut_down(&lab.progress, Duration::from_secs(300));
+    guest.kill()?;
     guest.start()?;
     guest.answers(&lab.progress)?;
     at(network::GATEWAYS[index])?;
     network::address(NEW, false)?;
     let (said, told) = remounted?;
     let written = crate::writer::compare(lab, writer.name(), &output)?;
+    let off = off?.as_secs();
     Ok(Seen::new(
-        format!("{told}\n\"{said}\"\nunmounted by hand: ready, at the new address"),
+        format!(
+            "{told}\n\"{said}\"\nunmounted by hand: ready, at the new address; rebooted: off after {off} s"
+        ),
         written.seen(),
         written.nothing_lost()?,
     ))

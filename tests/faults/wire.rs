@@ -8,15 +8,15 @@ use crate::{
 use lab::{Error, Lab, expect, network, wait};
 use std::time::Duration;
 
-/// The link is down for half a minute.
+/// Nothing gets through for half a minute.
 pub(crate) fn cut(lab: &Lab, index: usize) -> Result<Seen, Error> {
     let writer = Writer::start(lab, index, "network-cut")?;
     let trail = Trail::begin(lab, index)?;
     let tap = &lab.instance(index).identity.tap;
-    network::link(tap, false)?;
+    network::connect(tap, false)?;
     // Half a minute is the fault itself.
     std::thread::sleep(Duration::from_secs(30));
-    network::link(tap, true)?;
+    network::connect(tap, true)?;
     lab.instance(index).answers(&lab.progress)?;
     writer.goes_on(lab, BACK)?;
     whole(lab, index)?;

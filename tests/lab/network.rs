@@ -41,12 +41,14 @@ pub fn tap(name: &str) -> Result<(), Error> {
     host::sh(&format!("ip link set {name} master {BRIDGE} up")).map(drop)
 }
 
-/// A partition: takes a guest's link away or gives it back.
+/// A partition: takes a guest off the bridge or puts it back. Its own end of the link stays up: a tap that is down is an error to the
+/// guest's driver, which doesn't come back from it.
 ///
 /// # Errors
 /// What `ip` says.
-pub fn link(tap: &str, up: bool) -> Result<(), Error> {
-    host::sh(&format!("ip link set {tap} {}", if up { "up" } else { "down" })).map(drop)
+pub fn connect(tap: &str, connected: bool) -> Result<(), Error> {
+    let bridge = if connected { format!("master {BRIDGE}") } else { "nomaster".to_owned() };
+    host::sh(&format!("ip link set {tap} {bridge}")).map(drop)
 }
 
 /// Gives the lab's side one more address, or takes it away again: a mount target that comes and goes.

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) fn a_restarted_agent_adopts_its_mount(lab: &Lab) -> Result<String, Error> {
     app::up(lab)?;
     let guest = lab.instance(0);
-    lab.gates(0, "ready", Duration::from_secs(30))?;
+    lab.gates(0, "ready", Duration::from_secs(90))?;
     let mount = || guest.run("grep ' /volumes ' /proc/self/mountinfo");
     let told = || {
         let calls = lab.ecs_calls(Some(0))?;
@@ -18,11 +18,11 @@ pub(crate) fn a_restarted_agent_adopts_its_mount(lab: &Lab) -> Result<String, Er
     };
     let (before, closed) = (mount()?, told()?);
     guest.run("systemctl restart volumes-agent")?;
-    lab.reports(0, "ready", Duration::from_secs(30))?;
+    lab.reports(0, "ready", Duration::from_secs(90))?;
     let after = mount()?;
     expect(before == after, format!("the same mount: {before}"), after)?;
     guest.run("systemctl kill -s KILL volumes-agent")?;
-    lab.reports(0, "ready", Duration::from_secs(30))?;
+    lab.reports(0, "ready", Duration::from_secs(90))?;
     let after = mount()?;
     expect(before == after, format!("the same mount after SIGKILL: {before}"), after)?;
     expect(told()? == closed, "the gate stayed open", "it was closed")?;

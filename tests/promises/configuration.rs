@@ -4,7 +4,7 @@ use lab::{Error, Lab, expect, wait};
 use std::time::Duration;
 
 const FILE: &str = "/etc/volumes-agent/config.toml";
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(90);
 
 pub(crate) fn a_wrong_configuration(lab: &Lab) -> Result<String, Error> {
     let guest = lab.instance(0);

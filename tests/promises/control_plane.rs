@@ -4,7 +4,7 @@ use lab::{Error, Lab, expect};
 use serde_json::Value;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 const ENVIRONMENT: &str = "/etc/volumes-agent/environment";
 
 pub(crate) fn the_share_is_found_without_efs(lab: &Lab) -> Result<String, Error> {

@@ -3,7 +3,7 @@
 use lab::{Error, Lab, expect, faults, tunnel, wait};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 const CONFIGURATION: &str = "/etc/volumes-agent/config.toml";
 
 pub(crate) fn an_external_mount(lab: &Lab) -> Result<String, Error> {

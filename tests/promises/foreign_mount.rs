@@ -3,7 +3,7 @@
 use lab::{Error, Lab, expect, faults, wait};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 pub(crate) fn a_foreign_mount_is_never_touched(lab: &Lab) -> Result<String, Error> {
     let guest = lab.instance(1);

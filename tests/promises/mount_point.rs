@@ -3,7 +3,7 @@
 use lab::{Error, Lab, expect, wait};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Content under the mount point is guarded, named, and never hidden; the command that the agent prints moves it.
 pub(crate) fn content_under_the_mount_point(lab: &Lab) -> Result<String, Error> {

@@ -5,10 +5,19 @@ use lab::{Error, Lab, app, cluster::CLUSTER, expect, faults, guest::Guest, wait}
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 fn status(guest: &Guest) -> Value {
     guest.get(12049, "/status", "application/json").json()
+}
+
+/// Waits for exactly one line of the agent's log with these words.
+fn logs_once(lab: &Lab, guest: &Guest, words: &str) -> Result<(), Error> {
+    wait::until(&lab.progress, &format!("the agent logs `{words}`"), Duration::from_secs(90), || {
+        let command = format!("journalctl -u volumes-agent -o cat --no-pager | grep -c '{words}' || true");
+        let lines = guest.run(&command).map_err(|error| error.to_string())?;
+        if lines.trim() == "1" { Ok(()) } else { Err(lines) }
+    })
 }
 
 /// Starts a container that sleeps, with this directory at `/data`.
@@ -23,7 +32,7 @@ fn container(guest: &Guest, name: &str, directory: &str) -> Result<(), Error> {
 
 /// Waits until `/status` names just these, by path and why.
 fn names(lab: &Lab, guest: &Guest, expected: &[(&str, &str)]) -> Result<Value, Error> {
-    wait::until(&lab.progress, &format!("/status names {expected:?}"), Duration::from_secs(45), || {
+    wait::until(&lab.progress, &format!("/status names {expected:?}"), Duration::from_secs(90), || {
         let seen = status(guest);
         let elsewhere = seen["containers_elsewhere"].as_array().cloned().unwrap_or_default();
         let pair = |one: &Value| {
@@ -95,7 +104,7 @@ fn missing(lab: &Lab, count: usize) -> Result<Value, Error> {
     wait::until(
         &lab.progress,
         &format!("/status tells {count} missing volumes"),
-        Duration::from_secs(60),
+        Duration::from_secs(120),
         || {
             let all: Vec<Value> = lab.instances().iter().map(status).collect();
             let leader = all.into_iter().find(|one| one["patching"]["role"] == "leader").unwrap_or_default();
@@ -142,7 +151,7 @@ pub(crate) fn a_volume_that_vanished_is_told(lab: &Lab) -> Result<String, Error>
 
 /// Waits until ECS has this status for the instance.
 fn in_ecs(lab: &Lab, index: usize, status: &str) -> Result<(), Error> {
-    wait::until(&lab.progress, &format!("the instance is {status} in ECS"), Duration::from_secs(60), || {
+    wait::until(&lab.progress, &format!("the instance is {status} in ECS"), Duration::from_secs(120), || {
         let seen = lab.container_instance(index).map_err(|error| error.to_string())?;
         if seen["status"] == status { Ok(()) } else { Err(seen["status"].to_string()) }
     })
@@ -163,7 +172,17 @@ pub(crate) fn an_instance_without_its_share_is_drained(lab: &Lab) -> Result<Stri
     // Something else at the volumes root keeps the share away without a stall.
     let away = "systemctl stop volumes-agent; umount --lazy --no-canonicalize --internal-only /volumes; \
                 mount -t tmpfs theirs /volumes; systemctl start volumes-agent";
+    let says_of_the_other = |value: &str| {
+        let other = lab.container_instance(0)?["containerInstanceArn"].clone();
+        let attribute = json!({ "name": "convox.volumes", "value": value, "targetId": other });
+        lab.ecs("PutAttributes", &json!({ "cluster": CLUSTER, "attributes": [attribute] })).map(drop)
+    };
+    let none_yet = calls()?;
+    says_of_the_other("not-ready")?;
     guest.run(&format!("echo 'drain_after = \"10s\"' >> /etc/volumes-agent/config.toml; {away}"))?;
+    logs_once(lab, guest, "no other one of its cluster has the share")?;
+    expect(calls()? == none_yet, "nobody is drained while nobody has the share", "it was")?;
+    says_of_the_other("ready")?;
     in_ecs(lab, 1, "DRAINING")?;
     guest.run("systemctl restart volumes-agent")?;
     let told = wait::until(&lab.progress, "/status says so after a restart too", SOON, || {
@@ -177,12 +196,7 @@ pub(crate) fn an_instance_without_its_share_is_drained(lab: &Lab) -> Result<Stri
     let before = calls()?;
     set("DRAINING")?;
     guest.run(away)?;
-    wait::until(&lab.progress, "the agent sees that it is not its own", Duration::from_secs(45), || {
-        let command =
-            "journalctl -u volumes-agent -o cat --no-pager | grep -c 'not ACTIVE in ECS already' || true";
-        let lines = guest.run(command).map_err(|error| error.to_string())?;
-        if lines.trim() == "1" { Ok(()) } else { Err(lines) }
-    })?;
+    logs_once(lab, guest, "not ACTIVE in ECS already")?;
     guest.run("umount /volumes; sed -i /drain_after/d /etc/volumes-agent/config.toml")?;
     lab.gates(1, "ready", SOON)?;
     in_ecs(lab, 1, "DRAINING")?;

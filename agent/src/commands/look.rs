@@ -9,7 +9,7 @@ use crate::{
     mountinfo,
     observed::Observed,
     patch_round::{Memory, Round, RoundResult},
-    share_worker::{self, Request},
+    share_worker::{self, Request, Spare},
 };
 use std::time::Duration;
 
@@ -36,7 +36,16 @@ pub async fn look(config: &Config) -> Look {
             observed.instance = Some(instance);
             observed.instance_is_fresh = true;
         }
-        Err(error) => missing.push(format!("this is not known to be an EC2 instance: {error}")),
+        Err(error) => match memory::Boot::recall(&config.state_dir).instance {
+            Some(instance) => {
+                missing.push(format!(
+                    "instance metadata: {error}; this is {}, as the daemon noted since the boot",
+                    instance.id
+                ));
+                observed.instance = Some(instance);
+            }
+            None => missing.push(format!("this is not known to be an EC2 instance: {error}")),
+        },
     }
     observed.ecs_config_cluster = ecs_agent::configured_cluster();
     match ecs_agent::registration().await {
@@ -90,5 +99,5 @@ pub async fn at_services(
         only,
         memory: Memory::default(),
     };
-    Ok(round.run(&Ecs::new(&aws::connect(&region).await), None).await)
+    Ok(round.run(&Ecs::new(&aws::connect(&region).await), &Spare::default(), None).await)
 }

@@ -1,4 +1,5 @@
-//! Sets the instance to DRAINING, or back to ACTIVE: described first, so that what an operator did is never taken for ours.
+//! Sets the instance to DRAINING, or back to ACTIVE: described first, so that what an operator did is never taken for ours, and only while
+//! another instance could take its tasks.
 
 use super::{Done, Jobs, Sdk, sdk};
 use crate::{
@@ -32,6 +33,8 @@ pub enum DrainOutcome {
     Drained(Drained),
     /// Somebody else has it in hand: it is not touched and not claimed.
     NotOurs,
+    /// No other instance has the share either: its tasks would find no place, and wait better where they are.
+    Nowhere,
     /// It is not drained by this agent any more.
     GivenBack,
 }
@@ -54,6 +57,9 @@ async fn drain(ecs: &Ecs, request: DrainRequest) -> Result<DrainOutcome, DrainEr
     let claimed = memory::drained(&state_dir, &instance, &container_instance);
     if claimed.is_none() && !draining::may_drain(ecs.status(&cluster, &container_instance).await?) {
         return Ok(DrainOutcome::NotOurs);
+    }
+    if claimed.is_none() && !ecs.another_is_ready(&cluster, &container_instance).await? {
+        return Ok(DrainOutcome::Nowhere);
     }
     let drained = claimed.unwrap_or(Drained { container_instance, since: now, reason });
     let remember = |error| DrainError::Memory(state_dir.clone(), error);

@@ -8,7 +8,7 @@ use crate::{
     mount::VOLUMES_ROOT,
     mountstats::Statistics,
     namespaces::Bind,
-    share_worker::{self, Request, Worker, WorkerError},
+    share_worker::{Request, Spare, WorkerError},
 };
 use std::time::{Duration, Instant};
 
@@ -42,12 +42,12 @@ pub struct ContainersSeen {
 }
 
 async fn look_at_containers(
+    share: &Spare,
     mounted: Option<&str>,
     present: &Present,
     answers: bool,
 ) -> Result<ContainersSeen, WorkerError> {
-    let mut worker = Worker::start()?;
-    let mut scan: Scan = worker.ask_within(&Request::ScanContainers, DEADLINE).await?;
+    let mut scan: Scan = share.ask_within(&Request::ScanContainers, DEADLINE).await?;
     let held = mounted.is_some_and(|device| scan.held_by_others(device));
     // What is no alarm without it may be one with it: those alone are asked about.
     let is_bound =
@@ -68,7 +68,7 @@ async fn look_at_containers(
     let places: Vec<(u64, usize)> = bound.iter().map(|(namespace, at)| (namespace.id, *at)).collect();
     let mut looked_for_deleted = answers;
     if answers && !binds.is_empty() {
-        match worker.ask_within::<Vec<bool>>(&Request::AreDeleted(binds), DEADLINE).await {
+        match share.ask_within::<Vec<bool>>(&Request::AreDeleted(binds), DEADLINE).await {
             Ok(deleted) => {
                 for ((id, at), deleted) in places.into_iter().zip(deleted) {
                     if let Some(namespace) = scan.namespaces.iter_mut().find(|namespace| namespace.id == id) {
@@ -109,9 +109,10 @@ impl Jobs {
         present: Present,
         answers: bool,
     ) -> tokio::task::AbortHandle {
+        let share = self.share.clone();
         self.spawn(async move {
             let device = mounted.as_ref().map(|(_, device)| device.as_str());
-            let seen = look_at_containers(device, &present, answers).await;
+            let seen = look_at_containers(&share, device, &present, answers).await;
             Done::Looked(Looked::Containers(mounted.map(|(id, _)| id), seen))
         })
     }
@@ -120,9 +121,10 @@ impl Jobs {
     pub fn check_volumes(&self, after: Option<String>) -> tokio::task::AbortHandle {
         let budget_ms = CHECK_BUDGET.as_millis().try_into().unwrap_or(u64::MAX);
         let request = Request::CheckVolumes(CheckRequest { after, budget_ms });
+        let share = self.share.clone();
         self.spawn(async move {
             let begun = Instant::now();
-            let checked = share_worker::ask(&request, CHECK_DEADLINE).await;
+            let checked = share.ask_within(&request, CHECK_DEADLINE).await;
             Done::Looked(Looked::Volumes(begun.elapsed(), checked))
         })
     }

@@ -41,9 +41,7 @@ impl Running<'_> {
                 &self.round.instance,
                 timestamp(SystemTime::now()),
             );
-            // A worker of its own: the one that holds the lock must not hang in anything else.
-            let ensured =
-                crate::share_worker::ask::<Ensured>(&Request::Ensure(request), SHARE_DEADLINE).await;
+            let ensured = self.share.ask_within::<Ensured>(&Request::Ensure(request), SHARE_DEADLINE).await;
             match ensured {
                 Ok(ensured) => {
                     for path in ensured.made {
@@ -119,8 +117,7 @@ impl Running<'_> {
     }
 
     pub(super) async fn not_paused(&self) -> Result<(), RoundError> {
-        // A worker of its own: the one that holds the lock must not hang in anything else.
-        match crate::share_worker::ask(&Request::Paused, SHARE_DEADLINE).await.map_err(RoundError::Share)? {
+        match self.share.ask_within(&Request::Paused, SHARE_DEADLINE).await.map_err(RoundError::Share)? {
             true => Err(RoundError::Paused),
             false => Ok(()),
         }

@@ -1,6 +1,6 @@
 //! Draining the instance while its share is away, as the loop does it.
 
-use super::Agent;
+use super::{Agent, reach::Service};
 use crate::{
     draining::Drained,
     jobs::{DrainError, DrainOutcome, DrainRequest},
@@ -22,8 +22,8 @@ pub(super) struct Draining {
     drained: Option<Drained>,
     /// The container instance whose memory was read.
     read_for: Option<String>,
-    /// Whether somebody else has the instance in hand, as far as this agent asked.
-    by_others: bool,
+    /// Why it was not drained, as far as this agent asked: said once.
+    kept: Option<&'static str>,
 }
 
 impl Agent {
@@ -64,32 +64,42 @@ impl Agent {
     /// Takes in what came of it.
     pub(super) fn drained(&mut self, draining: bool, result: Result<DrainOutcome, DrainError>) {
         let result = match result {
-            Err(DrainError::Aws(error)) => self.heard(Err(error)).map_err(DrainError::Aws),
+            Err(DrainError::Aws(error)) => self.aws.heard(Service::Ecs, Err(error)).map_err(DrainError::Aws),
             other => {
-                drop(self.heard(Ok(())));
+                self.aws.note(Service::Ecs, true);
                 other
             }
         };
         let result = result.map_err(|error| match error {
             DrainError::Aws(error) if error.is_denied() => Trouble::coded("drain-denied", error.to_string()).help(
-                "allow ecs:DescribeContainerInstances and ecs:UpdateContainerInstancesState on this container instance, or set `drain_after` to off",
+                "allow ecs:DescribeContainerInstances and ecs:UpdateContainerInstancesState on this container instance and \
+                 ecs:ListContainerInstances on its cluster, or set `drain_after` to off",
             ),
             DrainError::Aws(error) => Trouble::from(error.to_string()),
             DrainError::Memory(..) => Trouble::from(crate::diagnostics::in_one_line(&error)),
         });
         let Some(outcome) = self.ended(Action::SetDraining { draining }, result) else { return };
-        let was_by_others = std::mem::take(&mut self.draining.by_others);
+        let kept = match &outcome {
+            DrainOutcome::NotOurs => {
+                Some("the instance is not ACTIVE in ECS already: whoever did that sets it back")
+            }
+            DrainOutcome::Nowhere => Some(
+                "the instance is not set to DRAINING: no other one of its cluster has the share either, so its tasks wait where they are",
+            ),
+            DrainOutcome::Drained(_) | DrainOutcome::GivenBack => None,
+        };
+        if let Some(why) = kept
+            && self.draining.kept != kept
+        {
+            info!("{why}");
+        }
+        self.draining.kept = kept;
         match outcome {
             DrainOutcome::Drained(drained) => {
                 warn!(reason = %drained.reason, "the instance was set to DRAINING: its share was away for `drain_after`");
                 self.draining.drained = Some(drained);
             }
-            DrainOutcome::NotOurs => {
-                self.draining.by_others = true;
-                if !was_by_others {
-                    info!("the instance is not ACTIVE in ECS already: whoever did that sets it back");
-                }
-            }
+            DrainOutcome::NotOurs | DrainOutcome::Nowhere => {}
             DrainOutcome::GivenBack => {
                 info!("the instance was set back to ACTIVE: its share is ready, and the gate open");
                 self.draining.drained = None;

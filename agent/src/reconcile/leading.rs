@@ -1,11 +1,11 @@
 //! Leading: the lock that makes this agent the one that patches, and what its rounds come to.
 
-use super::{Agent, pace};
+use super::{Agent, pace, reach::Service};
 use crate::{
-    leader::LockAnswer,
+    leader::Leads,
     patch_round::{Memory, RoundError, RoundResult},
     plan::Action,
-    report::{AwsReport, Patching, Role, timestamp},
+    report::{Patching, Role, timestamp},
     schedule::jittered,
     share_worker::{Worker, WorkerError},
     trouble::Trouble,
@@ -21,8 +21,8 @@ use tracing::{info, warn};
 const DENIED_PAUSE: Duration = Duration::from_secs(3600);
 
 impl Agent {
-    pub(super) fn led(&mut self, result: Result<(LockAnswer, Worker), WorkerError>) {
-        let Some((answer, worker)) = self.ended(Action::Lead, result.map_err(Trouble::from)) else {
+    pub(super) fn led(&mut self, result: Result<Result<Worker, Option<Leads>>, WorkerError>) {
+        let Some(answer) = self.ended(Action::Lead, result.map_err(Trouble::from)) else {
             self.patching.role = Role::Waiting;
             self.patching.reason = self.problems.get(Action::Lead.name()).map(|trouble| trouble.text.clone());
             return;
@@ -30,7 +30,7 @@ impl Agent {
         let role = self.patching.role;
         match answer {
             // The share may have gone while the lock was being taken: the next pass steps down then.
-            LockAnswer::Held => {
+            Ok(worker) => {
                 info!("this instance leads: it patches the cluster's services");
                 self.lock = Some(Arc::new(Mutex::new(worker)));
                 self.observed.leads = true;
@@ -44,7 +44,7 @@ impl Agent {
                     ..Patching::default()
                 };
             }
-            LockAnswer::Busy { leads } => {
+            Err(leads) => {
                 if role != Role::Follower {
                     let leader = leads.as_ref().map_or("unknown", |leads| leads.instance.as_str());
                     info!(leader, "another instance leads");
@@ -83,11 +83,8 @@ impl Agent {
         let denied = result.error.as_ref().is_some_and(RoundError::is_denied);
         let lost = result.error.as_ref().is_some_and(RoundError::is_lost_lock);
         let paused = matches!(result.error, Some(RoundError::Paused));
-        if let Some(aws) = result.aws_reached {
-            let at = Some(timestamp(SystemTime::now()));
-            if self.aws.reachable != Some(aws) {
-                self.aws = AwsReport { reachable: Some(aws), since: at };
-            }
+        if let Some(is_reached) = result.aws_reached {
+            self.aws.note(Service::Ecs, is_reached);
         }
         let outcome = match result.error {
             None => Ok(()),

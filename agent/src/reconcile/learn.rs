@@ -1,6 +1,6 @@
 //! Taking in what jobs found: each outcome becomes a fact, a problem, or the end of one.
 
-use super::{Agent, FIRST_PROBES_INTERVAL, pace};
+use super::{Agent, FIRST_PROBES_INTERVAL, pace, reach::Service};
 use crate::{
     aws::AwsError,
     config::ShareChoice,
@@ -13,7 +13,6 @@ use crate::{
     mount::MountError,
     plan::Action,
     read_ahead,
-    report::{AwsReport, timestamp},
     schedule::jittered,
     share_worker::WorkerError,
     target_search::{Found, SearchError},
@@ -26,10 +25,10 @@ use tracing::{error, info, warn};
 const CONTENT_PACE: Duration = Duration::from_secs(600);
 /// Between two questions to EFS while all is well: mount targets change by hand, seldom, and hundreds of agents ask.
 const TARGET_PACE: Duration = Duration::from_secs(30 * 60);
-/// The same while the mount target is a stand-in for EFS's word, or nothing is mounted.
+/// The same while nothing is mounted.
 const TARGET_PACE_UNSURE: Duration = Duration::from_secs(60);
-/// The same after EFS failed while the share is ready.
-const TARGET_PACE_FAILED: Duration = Duration::from_secs(600);
+/// The same while something is mounted and EFS failed, or the share is silent.
+const TARGET_PACE_SELDOM: Duration = Duration::from_secs(600);
 
 /// A marker that can't be read, or not be written, on a share that answers.
 fn unreadable(error: WorkerError) -> Trouble {
@@ -83,11 +82,16 @@ impl Agent {
                 }
             }
             Done::Identified(mount, result) => {
-                // A look that failed takes nothing away of what is known.
-                if self.is_mounted(mount)
-                    && let Some(identity) = self.ended(Action::Identify, result.map_err(unreadable))
-                {
-                    self.observed.identity = Some(identity);
+                if !self.is_mounted(mount) {
+                    return;
+                }
+                match self.ended(Action::Identify, result.map_err(unreadable)) {
+                    Some((identity, took)) => {
+                        self.observed.identity = Some(identity);
+                        self.answered(took);
+                    }
+                    // A look that failed takes nothing away of what is known; whether the share answers at all is asked at once.
+                    None => self.schedule.postpone(Action::Probe.name(), Duration::ZERO, Instant::now()),
                 }
             }
             Done::Probed(mount, result) => {
@@ -96,7 +100,7 @@ impl Agent {
                 }
             }
             Done::Gate(open, container_instance, result) => {
-                let result = self.heard(result);
+                let result = self.aws.heard(Service::Ecs, result);
                 self.gate_failed = result.is_err();
                 let result = result.map_err(|error| match error {
                     AwsError::Denied { .. } => Trouble::coded("gate-denied", error.to_string())
@@ -163,7 +167,7 @@ impl Agent {
             Err(error) => error.aws().cloned(),
         };
         if !matches!(share, ShareChoice::NfsServer { .. }) {
-            drop(self.heard(aws.map_or(Ok(()), Err)));
+            drop(self.aws.heard(Service::Efs, aws.map_or(Ok(()), Err)));
         }
         if self.observed.share(&self.config(), &self.file_name()).as_ref() != Ok(share) {
             // The configuration names another one by now.
@@ -176,7 +180,7 @@ impl Agent {
             Err(error) => {
                 self.ended::<()>(Action::FindTarget, Err(error.into()));
                 if self.observed.state.is_ready() {
-                    self.schedule.postpone(name, jittered(TARGET_PACE_FAILED), now);
+                    self.schedule.postpone(name, jittered(TARGET_PACE_SELDOM), now);
                 }
                 return;
             }
@@ -192,15 +196,17 @@ impl Agent {
             }
         }
         let ready = self.observed.state.is_ready();
+        let is_mounted = self.observed.mounted.is_some();
         let pause = match target.known_from.is_first_hand() {
             true if ready => TARGET_PACE,
-            false if ready => TARGET_PACE_FAILED,
+            // A fleet whose file system is down asks at the same time, and what is mounted and held keeps its address anyhow.
+            _ if ready || is_mounted => TARGET_PACE_SELDOM,
             _ => TARGET_PACE_UNSURE,
         };
         self.schedule.postpone(name, jittered(pause), now);
-        // What EFS said in this run is worth more than a stand-in, as long as there is a mount to go with it.
+        // What is better known from earlier in this run is worth more than a stand-in, as long as there is a mount to go with it.
         let known = self.observed.target.as_ref();
-        if !target.known_from.is_first_hand() && known.is_some() && self.observed.mounted.is_some() {
+        if known.is_some_and(|known| known.known_from < target.known_from) && is_mounted {
             return;
         }
         if known != Some(&target) {
@@ -258,15 +264,6 @@ impl Agent {
         }
     }
 
-    /// Notes whether AWS answered at all.
-    pub(super) fn heard<T>(&mut self, result: Result<T, AwsError>) -> Result<T, AwsError> {
-        let reachable = result.as_ref().err().is_none_or(AwsError::reached);
-        if self.aws.reachable != Some(reachable) {
-            self.aws = AwsReport { reachable: Some(reachable), since: Some(timestamp(SystemTime::now())) };
-        }
-        result
-    }
-
     fn registered(&mut self, registration: Registration) {
         let is_new = self.observed.registration.as_ref() != Some(&registration);
         if is_new || !self.observed.registration_is_fresh {
@@ -290,20 +287,20 @@ impl Agent {
     }
 
     fn probed(&mut self, result: Result<Duration, Trouble>) {
-        let config = self.config();
         match self.ended(Action::Probe, result) {
-            Some(rtt) => {
-                self.last_answer = Some((Instant::now(), SystemTime::now(), rtt));
-                self.observed.good_probes = self.observed.good_probes.saturating_add(1);
-                let opening = self.observed.good_probes < config.gate_good_probes;
-                let pause = if opening {
-                    config.probe_interval.min(FIRST_PROBES_INTERVAL)
-                } else {
-                    config.probe_interval
-                };
-                self.schedule.postpone(Action::Probe.name(), jittered(pause), Instant::now());
-            }
+            Some(rtt) => self.answered(rtt),
             None => self.observed.good_probes = 0,
         }
+    }
+
+    /// The share gave a sign of life.
+    fn answered(&mut self, rtt: Duration) {
+        let config = self.config();
+        self.last_answer = Some((Instant::now(), SystemTime::now(), rtt));
+        self.observed.good_probes = self.observed.good_probes.saturating_add(1);
+        let opening = self.observed.good_probes < config.gate_good_probes;
+        let pause =
+            if opening { config.probe_interval.min(FIRST_PROBES_INTERVAL) } else { config.probe_interval };
+        self.schedule.postpone(Action::Probe.name(), jittered(pause), Instant::now());
     }
 }

@@ -268,7 +268,7 @@ impl Agent {
                 Some(false) => Gate::Closed,
                 None => Gate::Unknown,
             },
-            aws: self.aws.clone(),
+            aws: self.aws.report(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let report = Report {

@@ -3,7 +3,7 @@
 use super::{
     ApiError,
     input::{Input, missing, paged},
-    placement::{Attributes, Expression},
+    placement::{AGENT_CONNECTED, Attributes, Expression},
     state::{Call, State, seconds},
 };
 use serde_json::{Map, Value, json};
@@ -169,7 +169,7 @@ impl State {
         Ok(json!({ "containerInstances": found, "failures": failures }))
     }
 
-    pub(super) fn list_container_instances(&self, request: Input) -> Result<Value, ApiError> {
+    pub(super) fn list_container_instances(&self, request: Input, call: &Call) -> Result<Value, ApiError> {
         let cluster = self.cluster(request)?;
         let invalid = |text: String| ApiError::InvalidParameter(text);
         let filter = request
@@ -183,7 +183,12 @@ impl State {
             .instances
             .iter()
             .filter(|i| i.cluster == cluster && status.is_none_or(|status| status == i.status()))
-            .filter(|i| filter.as_ref().is_none_or(|filter| filter.matches(&i.attributes)))
+            .filter(|i| {
+                let mut attributes = i.attributes.clone();
+                let connected = i.is_connected(call.now).to_string();
+                attributes.insert(AGENT_CONNECTED.to_owned(), Some(connected));
+                filter.as_ref().is_none_or(|filter| filter.matches(&attributes))
+            })
             .map(|i| Value::from(i.arn.clone()))
             .collect();
         Ok(paged("containerInstanceArns", request.page(arns, 100, 100)?))

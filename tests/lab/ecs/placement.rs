@@ -1,9 +1,12 @@
 //! The part of the cluster query language that placement constraints use, and what it means for an instance's attributes.
 //!
 //! Source: ECS developer guide, "Create expressions to define container instances for Amazon ECS tasks". Subjects other than
-//! `attribute:` and pattern or number comparisons are refused: nobody in the lab uses them.
+//! `attribute:` and `agentConnected`, and pattern or number comparisons are refused: nobody in the lab uses them.
 
 use std::collections::BTreeMap;
+
+/// A subject that is no attribute.
+pub const AGENT_CONNECTED: &str = "agentConnected";
 
 /// An instance's attributes; capabilities have a name and no value.
 pub type Attributes = BTreeMap<String, Option<String>>;
@@ -17,8 +20,8 @@ pub enum PlacementError {
     /// A word or sign that can't stand where it stands.
     #[error("`{0}` is not expected there")]
     Unexpected(String),
-    /// A subject that is no attribute.
-    #[error("`{0}` is not an `attribute:NAME`; the lab decides about attributes only")]
+    /// A subject that the lab hasn't.
+    #[error("`{0}` is not an `attribute:NAME` or `agentConnected`; the lab decides about no other subject")]
     Subject(String),
 }
 
@@ -151,6 +154,8 @@ impl Tokens {
         let subject = self.need()?;
         let name = match subject.strip_prefix("attribute:") {
             Some(name) if !name.is_empty() => name.to_owned(),
+            // Whoever asks about it gives it as one of the attributes.
+            None if subject == AGENT_CONNECTED => subject,
             _ => return Err(PlacementError::Subject(subject)),
         };
         let negated = self.next_is(&["!"]); // `!in` and `!exists` come as two tokens

@@ -69,7 +69,7 @@ impl State {
             "ListServices" => self.list_services(request),
             "RegisterContainerInstance" => self.register_container_instance(request, call),
             "DescribeContainerInstances" => self.describe_container_instances(request, call),
-            "ListContainerInstances" => self.list_container_instances(request),
+            "ListContainerInstances" => self.list_container_instances(request, call),
             "PutAttributes" => self.put_attributes(request),
             "DeleteAttributes" => self.delete_attributes(request),
             "ListAttributes" => self.list_attributes(request),
