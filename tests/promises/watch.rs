@@ -160,6 +160,9 @@ fn in_ecs(lab: &Lab, index: usize, status: &str) -> Result<(), Error> {
 /// The agent drains, and gives back after a restart in between; what an operator drained it neither takes nor gives.
 pub(crate) fn an_instance_without_its_share_is_drained(lab: &Lab) -> Result<String, Error> {
     let guest = lab.instance(1);
+    for index in [0, 1] {
+        lab.gates(index, "ready", SOON)?;
+    }
     let arn = lab.container_instance(1)?["containerInstanceArn"].clone();
     let set = |status: &str| {
         let request = json!({ "cluster": CLUSTER, "containerInstances": [arn], "status": status });
