@@ -6,6 +6,7 @@
 //! system. Of an NFS mount mountinfo shows the path below the export in the source (fs/nfs/super.c, `nfs_show_devname`).
 
 use crate::{
+    config::MountFlag,
     mount::{FOUND, VOLUMES_ROOT},
     mountinfo::MountEntry,
 };
@@ -23,6 +24,8 @@ pub struct Bound {
     pub mount_point: String,
     /// The type, as `nfs4`.
     pub fs_type: String,
+    /// Options of the mount and of its file system, joined.
+    pub options: String,
     /// The server of an NFS mount.
     pub server: Option<IpAddr>,
     /// The path on the server of an NFS mount.
@@ -181,6 +184,34 @@ impl Elsewhere {
     }
 }
 
+/// A container's bind of the share without flags that the mount itself has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unflagged {
+    /// The container's id.
+    pub container: String,
+    /// The path in the container.
+    pub mount_point: String,
+    /// What is missing.
+    pub lacks: Vec<&'static str>,
+}
+
+impl Unflagged {
+    /// All of them in a sentence, the first few by name.
+    pub fn problem(all: &[Self]) -> String {
+        const NAMED: usize = 3;
+        let names = all.iter().take(NAMED).map(|one| {
+            let id = one.container.get(..12).unwrap_or(&one.container);
+            format!("{} of container {id} has no {}", one.mount_point, one.lacks.join(" and no "))
+        });
+        let more = all.len().saturating_sub(NAMED);
+        let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+        format!(
+            "binds of the share lost what protects the host from what containers put there: {}{more}",
+            names.collect::<Vec<_>>().join(", ")
+        )
+    }
+}
+
 /// Whether `path` is `parent` or below it.
 fn is_below(path: &str, parent: &str) -> bool {
     parent == "/" || path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -203,6 +234,7 @@ impl Bound {
             export: entry.export().filter(|_| is_nfs).map(str::to_owned),
             root: root.trim_end_matches("//deleted").to_owned(),
             device: entry.device,
+            options: entry.options,
             mount_point: entry.mount_point,
             fs_type: entry.fs_type,
             follows,
@@ -247,6 +279,28 @@ impl Scan {
             };
             namespace.mounts.iter().any(|mount| mount.device == device && !is_copy(mount))
         })
+    }
+
+    /// Binds in containers of the share with this number that lack any of these flags, in the order of ids.
+    ///
+    /// runc makes a bind read-only by mounting it again with just the flags that it was asked for; Docker before 25, and on kernels before
+    /// 5.12, asks for `ro` alone.
+    pub fn unflagged(&self, device: &str, flags: &[MountFlag]) -> Vec<Unflagged> {
+        let mut found = Vec::new();
+        for (container, mount) in self.namespaces.iter().flat_map(|namespace| {
+            namespace.container.iter().flat_map(|id| namespace.mounts.iter().map(move |mount| (id, mount)))
+        }) {
+            let has = |flag: &MountFlag| mount.options.split(',').any(|option| option == flag.option());
+            // Access times protect nobody.
+            let lacks = flags.iter().filter(|flag| !matches!(flag, MountFlag::Noatime) && !has(flag));
+            let lacks: Vec<_> = lacks.map(|flag| flag.option()).collect();
+            if mount.device == device && !lacks.is_empty() {
+                let mount_point = mount.mount_point.clone();
+                found.push(Unflagged { container: container.clone(), mount_point, lacks });
+            }
+        }
+        found.sort();
+        found
     }
 
     /// Who writes elsewhere, in the order of ids.
@@ -448,6 +502,22 @@ mod tests {
             (found[0].why, found[0].path.as_str()),
             (Why::Deleted, "/volumes/production-app/web/data")
         );
+    }
+
+    #[test]
+    fn a_bind_that_lost_the_mounts_flags_is_found() {
+        let flags = [MountFlag::Nosuid, MountFlag::Nodev, MountFlag::Noatime];
+        let whole = ON_SHARE.replace("rw,nosuid ", "rw,nosuid,nodev,relatime ");
+        assert_eq!(scan(&[&container(&whole)]).unflagged("0:26", &flags), []);
+        let read_only = whole.replace("rw,nosuid,nodev", "ro");
+        let found = scan(&[&container(&whole), &container(&read_only)]).unflagged("0:26", &flags);
+        assert_eq!(
+            Unflagged::problem(&found),
+            "binds of the share lost what protects the host from what containers put there: /data of container 0449367cbf36 has no nosuid \
+             and no nodev"
+        );
+        assert_eq!(scan(&[&container(&read_only)]).unflagged("0:26", &[]), [], "nobody asked for any");
+        assert_eq!(scan(&[&container(&read_only)]).unflagged("0:27", &flags), [], "not the share");
     }
 
     #[test]

@@ -496,6 +496,7 @@ impl Agent {
                 observed.mounted.as_ref().map(|mounted| (mounted.id, mounted.device.clone())),
                 observed.present(config),
                 observed.state.is_ready(),
+                config.mount_flags.clone(),
             ),
         };
         self.schedule.begin(action.name(), job);

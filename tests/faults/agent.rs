@@ -61,11 +61,12 @@ pub(crate) fn workers_killed(lab: &Lab, index: usize) -> Result<Seen, Error> {
 
 /// Half of them send nothing, half ask for much and never read.
 const CALLERS: &str = r#"
+trap '' PIPE
 ulimit -n 4096
 for i in $(seq 500); do
     exec {silent}<>/dev/tcp/127.0.0.1/12049 || exit 1
     exec {deaf}<>/dev/tcp/127.0.0.1/12049 || exit 1
-    for j in 1 2 3 4; do printf 'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n' >&$deaf; done
+    printf 'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n%.0s' 1 2 3 4 >&$deaf 2>/dev/null
 done
 touch /tmp/besieged
 sleep 60

@@ -185,7 +185,7 @@ pub(crate) fn squashed(lab: &Lab) -> Result<Seen, Error> {
 /// What `/status` of an instance says that is not as it should be.
 fn problems(lab: &Lab, index: usize) -> String {
     let status = lab.instance(index).get(12049, "/status", "text/plain").body;
-    let told: Vec<&str> = status.lines().filter(|line| line.starts_with("problem")).collect();
+    let told: Vec<&str> = status.lines().filter(|line| line.trim_start().starts_with("- ")).collect();
     told.join("\n")
 }
 
@@ -271,6 +271,18 @@ pub(crate) fn flags_in_containers(lab: &Lab, index: usize) -> Result<Seen, Error
         ))
     };
     let (writable, read_only) = (look("")?, look(":ro")?);
+    if !read_only.contains("nosuid") {
+        guest.run(&format!(
+            "docker run -d --name flags --network none -v {folder}:/data:ro --entrypoint /bin/sleep {} 1000",
+            crate::writer::IMAGE
+        ))?;
+        let told = wait::until(&lab.progress, "the agent tells that they are lost", BACK, || {
+            let codes = guest.get(12049, "/status", "application/json").json()["codes"].to_string();
+            if codes.contains("mount-flags-lost") { Ok(()) } else { Err(codes) }
+        });
+        guest.run("docker rm -f flags")?;
+        told?;
+    }
     guest.run(&format!("rm -rf {folder}"))?;
     expect(
         writable.contains("nosuid") && writable.contains("nodev") && writable.contains("refused"),

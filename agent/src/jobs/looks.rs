@@ -2,7 +2,8 @@
 
 use super::{Done, Jobs};
 use crate::{
-    containers::{Bound, Elsewhere, Namespace, Present, Scan},
+    config::MountFlag,
+    containers::{Bound, Elsewhere, Namespace, Present, Scan, Unflagged},
     ecs_agent::{self, Task},
     missing_volumes::{CheckRequest, Checked},
     mount::VOLUMES_ROOT,
@@ -39,6 +40,8 @@ pub struct ContainersSeen {
     pub looked_for_deleted: bool,
     /// Whether any of them holds the share that is mounted.
     pub held: bool,
+    /// Binds of the share without flags that it is mounted with.
+    pub unflagged: Vec<Unflagged>,
 }
 
 async fn look_at_containers(
@@ -46,9 +49,11 @@ async fn look_at_containers(
     mounted: Option<&str>,
     present: &Present,
     answers: bool,
+    flags: &[MountFlag],
 ) -> Result<ContainersSeen, WorkerError> {
     let mut scan: Scan = share.ask_within(&Request::ScanContainers, DEADLINE).await?;
     let held = mounted.is_some_and(|device| scan.held_by_others(device));
+    let unflagged = mounted.map(|device| scan.unflagged(device, flags)).unwrap_or_default();
     // What is no alarm without it may be one with it: those alone are asked about.
     let is_bound =
         |mount: &Bound| Some(mount.device.as_str()) == mounted && mount.mount_point != VOLUMES_ROOT;
@@ -84,7 +89,7 @@ async fn look_at_containers(
     if !elsewhere.is_empty() {
         name(&mut elsewhere, &ecs_agent::tasks().await);
     }
-    Ok(ContainersSeen { elsewhere, looked_for_deleted, held })
+    Ok(ContainersSeen { elsewhere, looked_for_deleted, held, unflagged })
 }
 
 /// Names what the ECS agent knows.
@@ -102,17 +107,19 @@ fn name(elsewhere: &mut [Elsewhere], tasks: &[Task]) {
 }
 
 impl Jobs {
-    /// Looks at the mount tables of containers; at what they bind only where the share `answers`.
+    /// Looks at the mount tables of containers, whether their binds of the share have these `flags`; at what they bind only where the share
+    /// `answers`.
     pub fn look_at_containers(
         &self,
         mounted: Option<(u32, String)>,
         present: Present,
         answers: bool,
+        flags: Vec<MountFlag>,
     ) -> tokio::task::AbortHandle {
         let share = self.share.clone();
         self.spawn(async move {
             let device = mounted.as_ref().map(|(_, device)| device.as_str());
-            let seen = look_at_containers(&share, device, &present, answers).await;
+            let seen = look_at_containers(&share, device, &present, answers, &flags).await;
             Done::Looked(Looked::Containers(mounted.map(|(id, _)| id), seen))
         })
     }

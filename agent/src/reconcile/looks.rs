@@ -2,7 +2,7 @@
 
 use super::Agent;
 use crate::{
-    containers::{Elsewhere, Why},
+    containers::{Elsewhere, Unflagged, Why},
     jobs::{ContainersSeen, Looked},
     missing_volumes::{Checked, Known},
     mountstats::Statistics,
@@ -12,7 +12,7 @@ use crate::{
     trouble::Trouble,
 };
 use std::time::{Duration, Instant};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// What was seen last.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Looks {
     pub(super) statistics: Option<Statistics>,
     /// Containers that write elsewhere than to the share.
     pub(super) elsewhere: Vec<Elsewhere>,
+    /// Binds of the share without flags that it is mounted with.
+    unflagged: Vec<Unflagged>,
     /// Volumes whose directory is not the recorded one; the leader looks.
     pub(super) volumes: Known,
 }
@@ -33,6 +35,10 @@ impl Looks {
 
     /// Takes over who writes elsewhere; each is logged when it is new, and when it is over.
     fn containers_seen(&mut self, seen: ContainersSeen) {
+        if seen.unflagged != self.unflagged && !seen.unflagged.is_empty() {
+            warn!(problem = %Unflagged::problem(&seen.unflagged), "flags of the mount are lost inside of containers");
+        }
+        self.unflagged = seen.unflagged;
         let mut elsewhere = seen.elsewhere;
         if !seen.looked_for_deleted {
             let known = self.elsewhere.iter().filter(|known| known.why == Why::Deleted);
@@ -77,7 +83,11 @@ impl Looks {
         let lease = lease.map(|text| Trouble::coded("lease-expired", text));
         let elsewhere = self.elsewhere.iter().map(|one| Trouble::coded("written-elsewhere", one.problem()));
         let volumes = self.volumes.problems().map(|text| Trouble::coded("volume-missing", text));
-        lease.chain(volumes).chain(elsewhere).collect()
+        let unflagged = (!self.unflagged.is_empty()).then(|| {
+            Trouble::coded("mount-flags-lost", Unflagged::problem(&self.unflagged))
+                .help("use Docker 25 or later with Linux 5.12 or later: before, a read-only bind loses them")
+        });
+        lease.chain(volumes).chain(elsewhere).chain(unflagged).collect()
     }
 }
 
