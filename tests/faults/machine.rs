@@ -87,10 +87,25 @@ pub(crate) fn rebooted(lab: &Lab, index: usize) -> Result<Seen, Error> {
     ))
 }
 
-/// `systemctl reboot` with a server that is silent for all of the shutdown and a part of the boot.
+/// Takes the other instance's agent away until this one leads: a leader's lock is what a dead server holds longest.
+fn leads(lab: &Lab, index: usize) -> Result<(), Error> {
+    let guest = lab.instance(index);
+    let other = lab.instance(1 - index);
+    other.run("systemctl stop volumes-agent")?;
+    let led = wait::until(&lab.progress, "this instance leads", BACK, || {
+        let role = guest.get(12049, "/status", "application/json").json()["patching"]["role"].clone();
+        if role == "leader" { Ok(()) } else { Err(role.to_string()) }
+    });
+    other.run("systemctl start volumes-agent")?;
+    led?;
+    whole(lab, 1 - index)
+}
+
+/// `systemctl reboot` of the leader with a server that is silent for all of the shutdown and a part of the boot.
 pub(crate) fn rebooted_without_server(lab: &Lab) -> Result<Seen, Error> {
     let index = 1;
     let guest = lab.instance(index);
+    leads(lab, index)?;
     let told = start(lab, index, "rebooted-without-server")?;
     lab.share.stall()?;
     let outcome = (|| {
