@@ -265,6 +265,8 @@ impl Agent {
         if is_another_share {
             self.observed.target = None;
             self.observed.identity = None;
+            // A service that isn't called any more is not out of reach.
+            self.aws = reach::Reach::default();
             // What they were asked for is not asked for any more.
             self.schedule.cancel(Action::FindTarget.name());
             self.schedule.cancel(Action::Identify.name());

@@ -199,10 +199,15 @@ impl Worker {
         request: &Request,
         deadline: Duration,
     ) -> Result<A, WorkerError> {
-        tokio::time::timeout(deadline, self.ask(request))
-            .await
-            .map_err(|_| WorkerError::TimedOut(deadline))?
+        within(deadline, self.ask(request)).await
     }
+}
+
+async fn within<A>(
+    deadline: Duration,
+    answer: impl Future<Output = Result<A, WorkerError>>,
+) -> Result<A, WorkerError> {
+    tokio::time::timeout(deadline, answer).await.map_err(|_| WorkerError::TimedOut(deadline))?
 }
 
 /// One question to a child of its own.

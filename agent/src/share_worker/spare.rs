@@ -1,6 +1,6 @@
 //! The worker that stays: a probe every few seconds must not cost the start of a process each time.
 
-use super::{Request, Worker, WorkerError};
+use super::{Request, Worker, WorkerError, within};
 use serde::de::DeserializeOwned;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -69,8 +69,6 @@ impl Spare {
         request: &Request,
         deadline: Duration,
     ) -> Result<A, WorkerError> {
-        tokio::time::timeout(deadline, self.ask(request))
-            .await
-            .map_err(|_| WorkerError::TimedOut(deadline))?
+        within(deadline, self.ask(request)).await
     }
 }
