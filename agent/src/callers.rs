@@ -143,6 +143,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn there_are_never_more_than_the_limit_and_the_oldest_goes_first() {
+        let patient = Duration::from_secs(60);
+        let limits = Limits { most: 3, request_within: patient, lifetime: patient };
+        let address = endpoint(limits).await;
+        let mut silent = Vec::new();
+        for _ in 0..5 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        for (number, stream) in silent.iter_mut().enumerate() {
+            let end = tokio::time::timeout(Duration::from_millis(500), stream.read(&mut [0])).await;
+            assert_eq!(end.is_ok(), number < 2, "{number}: {end:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn who_never_reads_is_ended() {
         let limits = Limits { lifetime: Duration::from_millis(300), ..LIMITS };
         let address = endpoint(limits).await;

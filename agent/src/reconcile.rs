@@ -40,8 +40,6 @@ use tracing::{error, info, warn};
 
 /// The longest pause between two passes: silence of the share is a matter of time, not of an event.
 const TICK: Duration = Duration::from_millis(500);
-/// From the look at the marker to the first probe beside it.
-const IDENTIFY_ALONE: Duration = Duration::from_secs(1);
 /// Between two looks at the configuration file.
 const CONFIGURATION_PACE: Duration = Duration::from_secs(2);
 /// Between two probes until the gate is open: an instance that just booted should not wait longer than it must.
@@ -376,12 +374,24 @@ impl Agent {
                 Action::LearnInstance | Action::LearnRegistration | Action::SetGuard | Action::SetGate { .. }
             );
             if (is_configured || needs_no_configuration) && self.schedule.is_due(action.name(), now) {
-                self.start(action, &config, now);
+                self.start(action, &config);
             }
         }
     }
 
-    fn start(&mut self, action: Action, config: &Config, now: Instant) {
+    /// Whether another child asks the server for a sign of life already: on a server that is silent one hangs, not two.
+    fn is_asking_already(&self, action: Action) -> bool {
+        match action {
+            Action::Identify => self.schedule.is_in_flight(Action::Probe.name()),
+            Action::Probe => self.schedule.is_in_flight(Action::Identify.name()),
+            _ => false,
+        }
+    }
+
+    fn start(&mut self, action: Action, config: &Config) {
+        if self.is_asking_already(action) {
+            return;
+        }
         let file = self.file_name();
         let observed = &self.observed;
         let region = observed.region(config).unwrap_or_default();
@@ -427,9 +437,8 @@ impl Agent {
                 };
                 // Who mounted it themselves say themselves what it is.
                 let may_mark = config.mount == MountMode::Direct;
-                // It asks the server as a probe does; a second child is only needed if it says nothing for a while.
+                // It asks the server as a probe does.
                 self.probed_since.get_or_insert_with(Instant::now);
-                self.schedule.postpone(Action::Probe.name(), IDENTIFY_ALONE, now);
                 self.jobs.identify(mounted.id, file_system.to_owned(), may_mark)
             }
             Action::Probe => {

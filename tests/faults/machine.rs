@@ -89,12 +89,10 @@ pub(crate) fn rebooted(lab: &Lab, index: usize) -> Result<Seen, Error> {
 
 /// Takes the other instance's agent away until this one leads: a leader's lock is what a dead server holds longest.
 fn leads(lab: &Lab, index: usize) -> Result<(), Error> {
-    let guest = lab.instance(index);
     let other = lab.instance(1 - index);
     other.run("systemctl stop volumes-agent")?;
     let led = wait::until(&lab.progress, "this instance leads", BACK, || {
-        let role = guest.get(12049, "/status", "application/json").json()["patching"]["role"].clone();
-        if role == "leader" { Ok(()) } else { Err(role.to_string()) }
+        if lab.leads(index) { Ok(()) } else { Err("it does not".to_owned()) }
     });
     other.run("systemctl start volumes-agent")?;
     led?;

@@ -73,9 +73,21 @@ pub(crate) fn stopped_briefly(lab: &Lab) -> Result<Seen, Error> {
     Ok(Seen::new(both(&trails)?, containers, lost))
 }
 
+/// Whoever waits for the server is in state D: the probe, and on a leader the kernel, which gives its lock back.
+fn one_hangs(lab: &Lab, index: usize, leads: bool) -> Result<(), Error> {
+    let what = if leads { "a probe and the lock hang, no more" } else { "a probe hangs, no more" };
+    wait::until(&lab.progress, what, Duration::from_secs(20), || {
+        const COUNT: &str = "ps -eo stat=,args= | grep -c '^D.*share-worker [0-9]' || true";
+        let hung = lab.instance(index).run(COUNT).map_err(|error| error.to_string())?;
+        let is_right = |hung: usize| hung >= 1 && hung <= 1 + usize::from(leads);
+        if hung.trim().parse().is_ok_and(is_right) { Ok(()) } else { Err(hung) }
+    })
+}
+
 /// SIGSTOP for longer than the deadline.
 pub(crate) fn stopped_for_long(lab: &Lab) -> Result<Seen, Error> {
     let (writers, trails) = begin(lab, "stopped-for-long")?;
+    let leads = [0, 1].map(|index| lab.leads(index));
     lab.share.stall()?;
     let mut reasons = String::new();
     let stalled = (|| {
@@ -89,10 +101,12 @@ pub(crate) fn stopped_for_long(lab: &Lab) -> Result<Seen, Error> {
                 "the endpoint answers within a second",
                 format!("{:?}", answer.took),
             )?;
-            // Whoever waits for the server is in state D.
-            let hung =
-                lab.instance(index).run("ps -eo stat=,args= | grep -c '^D.*share-worker [0-9]' || true")?;
-            expect(hung.trim().parse().unwrap_or(9) <= 2, "at most a probe and the lock hang", hung)?;
+            one_hangs(lab, index, leads[index])?;
+            // A dead agent's children must not pile up in the kernel: the next one has its own.
+            lab.instance(index).run("systemctl kill --kill-who=main -s KILL volumes-agent")?;
+            trail.sees(lab, "agent started", BACK)?;
+            lab.reports(index, "stalled", STALL_SEEN)?;
+            one_hangs(lab, index, leads[index])?;
         }
         Ok(())
     })();

@@ -216,6 +216,11 @@ impl Lab {
         Ok(gate.and_then(|attribute| attribute["value"].as_str()).map(str::to_owned))
     }
 
+    /// Whether the agent of an instance says that it is the cluster's patcher.
+    pub fn leads(&self, index: usize) -> bool {
+        self.guests[index].get(12049, "/status", "application/json").json()["patching"]["role"] == "leader"
+    }
+
     /// The daemon's health on an instance: the HTTP status and the report.
     pub fn health(&self, index: usize) -> crate::guest::Answer {
         self.guests[index].get(12049, "/healthz", "application/json")

@@ -154,10 +154,7 @@ pub(crate) fn who_puts_it_back_is_yielded_to(lab: &Lab) -> Result<String, Error>
 
 /// Makes or removes the file `pause` as an operator does who is on an instance that doesn't lead.
 pub(crate) fn pause(lab: &Lab, paused: bool) -> Result<(), Error> {
-    let leads = |index: usize| {
-        lab.instance(index).get(12049, "/status", "application/json").json()["patching"]["role"] == "leader"
-    };
-    let follower = usize::from(leads(0));
+    let follower = usize::from(lab.leads(0));
     let command = if paused { "touch" } else { "rm" };
     lab.instance(follower).run(&format!("{command} /volumes/.volumes-agent/pause")).map(drop)
 }
@@ -344,9 +341,7 @@ pub(crate) fn what_the_app_breaks_is_left_alone(lab: &Lab) -> Result<String, Err
 /// The share is away where the task has to run: ECS rolls back; the share comes back, and the same revision is rolled out.
 pub(crate) fn what_the_share_breaks_is_tried_again(lab: &Lab) -> Result<String, Error> {
     const NAME: &str = "broken-by-share";
-    let leads = |index: usize| {
-        lab.instance(index).get(12049, "/status", "application/json").json()["patching"]["role"] == "leader"
-    };
+    let leads = |index: usize| lab.leads(index);
     let away = usize::from(leads(0));
     let zone = ["us-east-1a", "us-east-1b"][away];
     under_the_breaker(lab, NAME, |document| {
