@@ -22,9 +22,11 @@ test: build
 	$(CARGO) fmt --all --check
 	CARGO=$(CARGO) tests/everything
 
-# The fault matrix: breaks everything that can break on a booted cluster and writes what was seen to docs/faults.md. Some of its
-# rows alone, without writing: `cargo test --release --test faults -- NAME`.
+# The fault matrix: breaks everything that can break on a booted cluster and writes what was seen to docs/faults.md; and two patchers in
+# every order of their steps, for longer than `make test` has time for. Some rows of the matrix
+# alone, without writing: `cargo test --release --test faults -- NAME`.
 test-faults: build
+	INTERLEAVINGS=all $(CARGO) test --release --locked --test interleavings
 	$(CARGO) test --release --locked --test faults
 
 # The compose reader against Docker Compose's own answers; without the corpus it fails.

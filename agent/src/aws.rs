@@ -124,6 +124,11 @@ impl AwsError {
     ) -> Self {
         let cause = in_one_line(error);
         match error {
+            // Credentials come from it as well: what is missing are no rights.
+            SdkError::DispatchFailure(_) if cause.contains("could not communicate with IMDS") => {
+                let cause = "no credentials: instance metadata, which gives them, is out of reach".to_owned();
+                Self::Unreachable { call, cause }
+            }
             // The chain of credential providers ends before anything is sent.
             SdkError::DispatchFailure(failure)
                 if !failure.is_timeout() && !failure.is_io() && cause.contains("credentials") =>

@@ -166,6 +166,10 @@ impl Elsewhere {
             ),
         };
         let stop = match (&self.task, &self.container) {
+            // Started anew before that, it would be given an empty directory.
+            _ if self.why == Why::Deleted => {
+                "put the directory back first, as the alarm of its volume says, and stop it then".to_owned()
+            }
             // arn:aws:ecs:us-east-1:123456789012:task/production/0123
             (Some(task), _) => format!(
                 "stop the task (`aws ecs stop-task --cluster {} --task {task}`): ECS starts it anew, with the share",

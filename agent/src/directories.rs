@@ -6,35 +6,46 @@
 
 use crate::{
     diagnostics::in_one_line,
-    names::{App, Rack},
-    share::{Created, Directory, FORMAT, ShareError},
+    share::{Created, Directory, ShareError},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 /// Directories are root's and readable by all, as Docker makes them.
 const MODE: u32 = 0o755;
 
-/// Volumes of one app that should have a directory.
+/// How many volumes are asked about at a time: most of the time of each is a wait for the server.
+const AT_A_TIME: usize = 16;
+
+/// Volumes that should have a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnsureRequest {
-    /// The rack.
-    pub rack: String,
-    /// The app.
-    pub app: String,
-    /// Layout paths, relative to the volumes root.
-    pub volumes: Vec<String>,
+    /// Which.
+    pub volumes: Vec<Wanted>,
     /// The instance that asks, for the records.
     pub by: String,
     /// The time, RFC 3339, for the records.
     pub now: String,
+    /// The format that records are written in: what every agent of the share can read.
+    pub format: u32,
 }
 
-impl EnsureRequest {
-    /// A request of `by` at `now`.
-    pub fn new(rack: &Rack, app: &App, volumes: Vec<String>, by: &str, now: String) -> Self {
-        Self { rack: rack.to_string(), app: app.to_string(), volumes, by: by.to_owned(), now }
-    }
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The rack.
+    pub rack: String,
+    /// The app.
+    pub app: String,
+    /// Its layout path, relative to the volumes root.
+    pub path: String,
 }
 
 /// What was done.
@@ -42,6 +53,17 @@ impl EnsureRequest {
 pub struct Ensured {
     /// Layout paths whose directory was made just now.
     pub made: Vec<String>,
+    /// Those that no container may be given.
+    pub refused: Vec<Refused>,
+}
+
+/// A volume that can't be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Its layout path.
+    pub path: String,
+    /// Why, with what to do.
+    pub why: String,
 }
 
 /// Why a volume has no directory that a container may be given.
@@ -124,21 +146,51 @@ pub fn record_name(path: &str) -> String {
     format!("{hex}.json")
 }
 
-/// Makes what is missing, in a worker. Nothing that exists is changed.
+/// Makes what is missing, in a worker, [`AT_A_TIME`] volumes at a time. Nothing that exists is changed. What one volume can't have, others
+/// can.
 ///
 /// # Errors
-/// [`DirectoriesError`]; what was made before it stays.
-pub fn ensure(request: &EnsureRequest) -> Result<Ensured, DirectoriesError> {
-    let joined = format!("{}-{}", request.rack, request.app);
-    claim(&joined, &Owner { format: FORMAT, rack: request.rack.clone(), app: request.app.clone() })?;
-    let records = Directory::of_agent("volumes")?;
-    let mut done = Ensured::default();
-    for path in &request.volumes {
-        if volume(&records, path, request)? {
-            done.made.push(path.clone());
+/// The share as a whole can't be had. What was made before it stays.
+pub fn ensure(request: &EnsureRequest) -> Result<Ensured, ShareError> {
+    let share = Share {
+        root: Directory::root()?,
+        owners: Directory::of_agent("owners")?,
+        records: Directory::of_agent("volumes")?,
+        request,
+    };
+    let apps: BTreeSet<(&str, &str)> =
+        request.volumes.iter().map(|volume| (volume.rack.as_str(), volume.app.as_str())).collect();
+    let refused = |error: &DirectoriesError| in_one_line(error);
+    let claims: BTreeMap<_, _> = apps
+        .into_iter()
+        .map(|(rack, app)| ((rack, app), share.claim(rack, app).err().as_ref().map(refused)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Ensured::default());
+    let work = || {
+        while let Some(volume) = request.volumes.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let claim = claims.get(&(volume.rack.as_str(), volume.app.as_str())).cloned().flatten();
+            let made = match claim {
+                Some(why) => Err(why),
+                None => share.volume(&volume.path).map_err(|error| refused(&error)),
+            };
+            // A thread that panicked while it held it had pushed all or nothing.
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            match made {
+                Ok(true) => done.made.push(volume.path.clone()),
+                Ok(false) => {}
+                Err(why) => done.refused.push(Refused { path: volume.path.clone(), why }),
+            }
         }
-    }
-    Ok(done)
+    };
+    std::thread::scope(|scope| {
+        // This thread is one of them.
+        for _ in 1..AT_A_TIME.min(request.volumes.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// What became of the records of a share that was adopted.
@@ -195,75 +247,103 @@ pub fn renew_records() -> Result<Renewed, ShareError> {
     Ok(done)
 }
 
-fn claim(joined: &str, owner: &Owner) -> Result<(), DirectoriesError> {
-    let owners = Directory::of_agent("owners")?;
-    let name = format!("{joined}.json");
-    let found = match owners.read::<Owner>(&name)? {
-        Some(found) => Some(found),
-        None => match owners.create(&name, owner)? {
-            Created::Made => return Ok(()),
-            Created::Existed => owners.read::<Owner>(&name)?,
-        },
-    };
-    match found {
-        Some(found) if found.rack == owner.rack && found.app == owner.app => Ok(()),
-        Some(Owner { rack, app, .. }) => {
-            Err(DirectoriesError::SecondOwner { joined: joined.to_owned(), rack, app })
-        }
-        // Removed between two calls: the next round sees it either way.
-        None => Ok(()),
-    }
+/// What all volumes of a request need.
+struct Share<'a> {
+    root: Directory,
+    owners: Directory,
+    records: Directory,
+    request: &'a EnsureRequest,
 }
 
-/// Returns whether the directory was made.
-fn volume(records: &Directory, path: &str, request: &EnsureRequest) -> Result<bool, DirectoriesError> {
-    let name = record_name(path);
-    let record = records.read::<Record>(&name)?;
-    let mut directory = Directory::root()?;
-    let mut made = false;
-    for component in path.split('/') {
-        let (next, new) = match &record {
-            None => directory.make(component, MODE)?,
-            Some(record) => match directory.open(component)? {
-                Some(next) => (next, false),
-                None => {
-                    return Err(DirectoriesError::Gone {
-                        path: path.to_owned(),
-                        made_at: record.made_at.clone(),
-                        made_by: record.made_by.clone(),
-                        record: name,
-                    });
-                }
+impl Share<'_> {
+    fn claim(&self, rack: &str, app: &str) -> Result<(), DirectoriesError> {
+        let joined = format!("{rack}-{app}");
+        let name = format!("{joined}.json");
+        let owner = Owner { format: self.request.format, rack: rack.to_owned(), app: app.to_owned() };
+        let found = match self.owners.read::<Owner>(&name)? {
+            Some(found) => Some(found),
+            None => match self.owners.create(&name, &owner)? {
+                Created::Made => return Ok(()),
+                Created::Existed => self.owners.read::<Owner>(&name)?,
             },
         };
-        (directory, made) = (next, new);
+        match found {
+            Some(found) if found.rack == rack && found.app == app => Ok(()),
+            Some(Owner { rack, app, .. }) => Err(DirectoriesError::SecondOwner { joined, rack, app }),
+            // Removed between two calls: the next round sees it either way.
+            None => Ok(()),
+        }
     }
-    let inode = directory.inode()?;
-    let record = match record {
-        Some(record) => Some(record),
-        None => {
-            let record = Record {
-                format: FORMAT,
+
+    /// Returns whether the directory was made.
+    fn volume(&self, path: &str) -> Result<bool, DirectoriesError> {
+        let name = record_name(path);
+        let record = self.records.read::<Record>(&name)?;
+        let (directory, made) = match (self.directory(path)?, &record) {
+            (Some(found), _) => (found, false),
+            (None, None) => self.make(path)?,
+            (None, Some(record)) => {
+                return Err(DirectoriesError::Gone {
+                    path: path.to_owned(),
+                    made_at: record.made_at.clone(),
+                    made_by: record.made_by.clone(),
+                    record: name,
+                });
+            }
+        };
+        let inode = directory.inode()?;
+        let record = match record {
+            Some(record) => Some(record),
+            None => {
+                let record = Record {
+                    format: self.request.format,
+                    path: path.to_owned(),
+                    state: State::Made,
+                    inode,
+                    made_at: self.request.now.clone(),
+                    made_by: self.request.by.clone(),
+                };
+                match self.records.create(&name, &record)? {
+                    Created::Made => Some(record),
+                    Created::Existed => self.records.read(&name)?,
+                }
+            }
+        };
+        match record {
+            Some(record) if record.inode != inode => Err(DirectoriesError::Replaced {
                 path: path.to_owned(),
-                state: State::Made,
-                inode,
-                made_at: request.now.clone(),
-                made_by: request.by.clone(),
-            };
-            match records.create(&name, &record)? {
-                Created::Made => Some(record),
-                Created::Existed => records.read(&name)?,
+                made_at: record.made_at,
+                recorded: record.inode,
+                found: inode,
+                record: name,
+            }),
+            _ => Ok(made),
+        }
+    }
+
+    /// In one walk where it is there; where something else is on the way, the walk by components says what.
+    fn directory(&self, path: &str) -> Result<Option<Directory>, ShareError> {
+        match self.root.open(path) {
+            Err(ShareError::NotADirectory(_)) => {}
+            result => return result,
+        }
+        let mut directory = None;
+        for component in path.split('/') {
+            directory = directory.as_ref().unwrap_or(&self.root).open(component)?;
+            if directory.is_none() {
+                return Ok(None);
             }
         }
-    };
-    match record {
-        Some(record) if record.inode != inode => Err(DirectoriesError::Replaced {
-            path: path.to_owned(),
-            made_at: record.made_at,
-            recorded: record.inode,
-            found: inode,
-            record: name,
-        }),
-        _ => Ok(made),
+        Ok(directory)
+    }
+
+    fn make(&self, path: &str) -> Result<(Directory, bool), ShareError> {
+        let mut made: Option<(Directory, bool)> = None;
+        for component in path.split('/') {
+            let parent = made.as_ref().map_or(&self.root, |(directory, _)| directory);
+            made = Some(parent.make(component, MODE)?);
+        }
+        // `split` gives one component at least.
+        made.ok_or(ShareError::NotADirectory(path.to_owned()))
     }
 }

@@ -14,9 +14,11 @@ use crate::{
 use aws_config::{SdkConfig, retry::RetryConfig};
 use aws_sdk_ecs::{
     Client, Config,
+    operation::RequestId,
     types::{
         Attribute, ContainerInstanceStatus, DeploymentControllerType, DeploymentRolloutState, DesiredStatus,
-        LaunchType, PlacementConstraintType, SchedulingStrategy, TaskDefinitionField,
+        LaunchType, PlacementConstraintType, SchedulingStrategy, SortOrder, TaskDefinitionField,
+        TaskDefinitionStatus,
     },
 };
 use aws_smithy_runtime_api::{
@@ -29,7 +31,7 @@ use aws_smithy_runtime_api::{
         runtime_components::RuntimeComponents,
     },
 };
-use aws_smithy_types::{body::SdkBody, config_bag::ConfigBag};
+use aws_smithy_types::{DateTime, body::SdkBody, config_bag::ConfigBag};
 use serde_json::Value;
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -65,13 +67,34 @@ struct Buckets {
 impl Ecs {
     /// A client.
     pub fn new(sdk: &SdkConfig) -> Self {
-        let pace = Buckets {
-            task_definition_read: Bucket::new(25.0, 10.0),
-            task_definition_modify: Bucket::new(1.0, 0.5),
-            service_read: Bucket::new(50.0, 10.0),
-            service_modify: Bucket::new(5.0, 2.5),
-            cluster_resource_read: Bucket::new(50.0, 10.0),
-        };
+        Self::paced(
+            sdk,
+            Buckets {
+                task_definition_read: Bucket::new(25.0, 10.0),
+                task_definition_modify: Bucket::new(1.0, 0.5),
+                service_read: Bucket::new(50.0, 10.0),
+                service_modify: Bucket::new(5.0, 2.5),
+                cluster_resource_read: Bucket::new(50.0, 10.0),
+            },
+        )
+    }
+
+    /// A client that never waits: for an ECS that counts no calls.
+    pub fn unpaced(sdk: &SdkConfig) -> Self {
+        let unlimited = || Bucket::new(f64::INFINITY, 1.0);
+        Self::paced(
+            sdk,
+            Buckets {
+                task_definition_read: unlimited(),
+                task_definition_modify: unlimited(),
+                service_read: unlimited(),
+                service_modify: unlimited(),
+                cluster_resource_read: unlimited(),
+            },
+        )
+    }
+
+    fn paced(sdk: &SdkConfig, pace: Buckets) -> Self {
         Self { client: Client::new(sdk), pace: Arc::new(pace) }
     }
 
@@ -196,12 +219,19 @@ impl Ecs {
             .cluster(cluster)
             .max_results(LIST_SERVICES_MOST)
             .into_paginator()
-            .items()
             .send();
         self.pace.service_read.take().await;
-        while let Some(arn) = pages.next().await {
-            arns.push(arn.map_err(|error| AwsError::of("ecs:ListServices", &error))?);
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| AwsError::of("ecs:ListServices", &error))?;
+            let has_next = page.next_token().is_some();
+            arns.extend(page.service_arns.unwrap_or_default());
+            if has_next {
+                self.pace.service_read.take().await;
+            }
         }
+        // A service that was made or removed while the pages were turned may be on two of them.
+        arns.sort();
+        arns.dedup();
         Ok(arns)
     }
 
@@ -227,7 +257,7 @@ impl Ecs {
             let events = answer.events().iter().filter_map(|event| {
                 Some(Event { id: event.id()?.to_owned(), message: event.message()?.to_owned() })
             });
-            Some((service(answer)?, events.collect()))
+            Some((service_of(answer)?, events.collect()))
         }))
     }
 
@@ -241,7 +271,7 @@ impl Ecs {
     }
 
     async fn describe(&self, cluster: &str, arns: &[String]) -> Result<Vec<Service>, AwsError> {
-        Ok(self.describe_services(cluster, arns).await?.iter().filter_map(service).collect())
+        Ok(self.describe_services(cluster, arns).await?.iter().filter_map(service_of).collect())
     }
 
     async fn describe_services(
@@ -358,6 +388,25 @@ impl Ecs {
         body.json(CALL)
     }
 
+    /// The full ARNs of a family's active revisions, latest first, `most` of them.
+    ///
+    /// # Errors
+    /// [`AwsError`]
+    pub async fn latest_revisions(&self, family: &str, most: usize) -> Result<Vec<String>, AwsError> {
+        self.pace.task_definition_read.take().await;
+        let answer = self
+            .client
+            .list_task_definitions()
+            .family_prefix(family)
+            .status(TaskDefinitionStatus::Active)
+            .sort(SortOrder::Desc)
+            .max_results(i32::try_from(most).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|error| AwsError::of("ecs:ListTaskDefinitions", &error))?;
+        Ok(answer.task_definition_arns.unwrap_or_default())
+    }
+
     /// Waits until a revision may be registered: asked before the lock is confirmed, so that nothing waits after that.
     pub async fn may_register(&self) {
         self.pace.task_definition_modify.take().await;
@@ -368,18 +417,19 @@ impl Ecs {
         self.pace.service_modify.take().await;
     }
 
-    /// Registers a document as it is, and returns ECS's answer, raw.
+    /// Registers a document as it is, and returns ECS's answer, raw, with the request's id.
     ///
     /// One try: ECS makes a revision of each request that reaches it, so a second try after a lost answer would be a second revision.
     /// The next round finds what was registered.
     ///
     /// # Errors
     /// [`AwsError`]
-    pub async fn register(&self, document: &Value) -> Result<Value, AwsError> {
+    pub async fn register(&self, document: &Value) -> Result<(Value, String), AwsError> {
         const CALL: &str = "ecs:RegisterTaskDefinition";
         let body = RawAnswer::default();
         let request = RawRequest(document.to_string());
-        self.client
+        let answer = self
+            .client
             .register_task_definition()
             .customize()
             .config_override(Config::builder().retry_config(RetryConfig::disabled()))
@@ -388,10 +438,10 @@ impl Ecs {
             .send()
             .await
             .map_err(|error| AwsError::of(CALL, &error))?;
-        body.json(CALL)
+        Ok((body.json(CALL)?, answer.request_id().unwrap_or_default().to_owned()))
     }
 
-    /// Moves a service to another revision; everything else of it stays as it is.
+    /// Moves a service to another revision; everything else of it stays as it is. Returns the service as it is then, and the request's id.
     ///
     /// # Errors
     /// [`AwsError`]
@@ -400,7 +450,7 @@ impl Ecs {
         cluster: &str,
         service: &str,
         task_definition: &str,
-    ) -> Result<(), AwsError> {
+    ) -> Result<(Option<Service>, String), AwsError> {
         self.client
             .update_service()
             .cluster(cluster)
@@ -408,12 +458,14 @@ impl Ecs {
             .task_definition(task_definition)
             .send()
             .await
-            .map(drop)
+            .map(|answer| {
+                (answer.service().and_then(service_of), answer.request_id().unwrap_or_default().to_owned())
+            })
             .map_err(|error| AwsError::of("ecs:UpdateService", &error))
     }
 }
 
-fn service(answer: &aws_sdk_ecs::types::Service) -> Option<Service> {
+fn service_of(answer: &aws_sdk_ecs::types::Service) -> Option<Service> {
     let controller = answer.deployment_controller().map(|controller| controller.r#type().clone());
     let configuration = answer.deployment_configuration();
     let strategy = configuration.and_then(|c| c.strategy()).map(|strategy| strategy.as_str().to_owned());
@@ -467,6 +519,10 @@ fn unplaced(event: &aws_sdk_ecs::types::ServiceEvent) -> Option<(Duration, Strin
     Some((Duration::from_secs(at), message.to_owned()))
 }
 
+fn since_epoch(at: &DateTime) -> Option<Duration> {
+    Some(Duration::new(u64::try_from(at.secs()).ok()?, at.subsec_nanos()))
+}
+
 fn deployment(answer: &aws_sdk_ecs::types::Deployment) -> Option<Deployment> {
     Some(Deployment {
         id: answer.id().unwrap_or_default().to_owned(),
@@ -482,6 +538,7 @@ fn deployment(answer: &aws_sdk_ecs::types::Deployment) -> Option<Deployment> {
         running: count(answer.running_count()),
         desired: count(answer.desired_count()),
         failed: count(answer.failed_tasks()),
+        created: answer.created_at().and_then(since_epoch).unwrap_or_default(),
     })
 }
 

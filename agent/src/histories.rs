@@ -2,7 +2,7 @@
 
 use crate::{
     history::Histories,
-    share::{Directory, FORMAT, ShareError},
+    share::{Directory, ShareError},
 };
 
 /// Nothing, where nothing was written yet.
@@ -13,11 +13,10 @@ pub fn read(name: &str) -> Result<Histories, ShareError> {
     Ok(Directory::of_agent("patching")?.read(&format!("{name}.json"))?.unwrap_or_default())
 }
 
-/// Replaces the record, whole.
+/// Replaces the record, whole, in the format that it names.
 ///
 /// # Errors
 /// [`ShareError`]
-pub fn write(name: &str, histories: Histories) -> Result<(), ShareError> {
-    let record = Histories { format: FORMAT, ..histories };
-    Directory::of_agent("patching")?.replace(&format!("{name}.json"), &record)
+pub fn write(name: &str, histories: &Histories) -> Result<(), ShareError> {
+    Directory::of_agent("patching")?.replace(&format!("{name}.json"), histories)
 }

@@ -12,6 +12,7 @@ use crate::{
     ecs::Ecs,
     ecs_agent::{self, Registration},
     guard::{self, Guarded},
+    heartbeats::{Fleet, Heartbeat},
     identity::Identity,
     imds::{self, Instance},
     leader::{Leads, LockAnswer, LockRequest},
@@ -59,8 +60,10 @@ pub enum Done {
     Probed(u32, Result<Duration, WorkerError>),
     /// Of `SetGate`: what was told about which container instance.
     Gate(bool, String, Result<(), AwsError>),
-    /// Of `Lead`: the worker that holds the lock, or who else leads, as far as that is known.
-    Lead(Box<Result<Result<Worker, Option<Leads>>, WorkerError>>),
+    /// Of `Lead`.
+    Lead(Result<Tried, WorkerError>),
+    /// Of `Beat`: the agents that are alive, where they were asked for.
+    Beat(Result<Option<Fleet>, WorkerError>),
     /// Of `Patch`.
     Round(Box<RoundResult>),
     /// Of `SetDraining`.
@@ -69,11 +72,27 @@ pub enum Done {
     Looked(Looked),
 }
 
-/// The AWS clients' common part, made at first use, once a region.
-pub type Sdk = Arc<OnceCell<SdkConfig>>;
+/// What came of a try for the lock.
+#[derive(Debug)]
+pub enum Tried {
+    /// This worker holds it, and said so for people.
+    Holds(Box<Worker>, Leads),
+    /// Somebody else does, as far as that is known.
+    Busy(Option<Leads>),
+}
 
-async fn sdk<'a>(cell: &'a OnceCell<SdkConfig>, region: &str) -> &'a SdkConfig {
-    cell.get_or_init(|| aws::connect(region)).await
+/// The AWS clients of one region, each made at first use. Clones are the same clients: their paces last as long as they do.
+#[derive(Debug, Clone, Default)]
+pub struct Clients(Arc<(OnceCell<SdkConfig>, OnceCell<Ecs>)>);
+
+impl Clients {
+    async fn sdk(&self, region: &str) -> &SdkConfig {
+        self.0.0.get_or_init(|| aws::connect(region)).await
+    }
+
+    async fn ecs(&self, region: &str) -> &Ecs {
+        self.0.1.get_or_init(|| async { Ecs::new(self.sdk(region).await) }).await
+    }
 }
 
 /// Starts jobs and leads their outcomes back.
@@ -130,9 +149,9 @@ impl Jobs {
     }
 
     /// Asks EFS, and what stands in for it.
-    pub fn find_target(&self, cell: Sdk, search: Search) -> tokio::task::AbortHandle {
+    pub fn find_target(&self, clients: Clients, search: Search) -> tokio::task::AbortHandle {
         self.spawn(async move {
-            let sdk = sdk(&cell, &search.region).await;
+            let sdk = clients.sdk(&search.region).await;
             Done::Target(search.share.clone(), search.run(sdk).await)
         })
     }
@@ -193,13 +212,13 @@ impl Jobs {
     /// Tells ECS.
     pub fn set_gate(
         &self,
-        cell: Sdk,
+        clients: Clients,
         region: String,
         at: Registration,
         open: bool,
     ) -> tokio::task::AbortHandle {
         self.spawn(async move {
-            let ecs = Ecs::new(sdk(&cell, &region).await);
+            let ecs = clients.ecs(&region).await;
             let told = ecs.set_gate(&at.cluster, &at.container_instance, open).await;
             Done::Gate(open, at.container_instance, told)
         })
@@ -212,29 +231,37 @@ impl Jobs {
             let tried = async {
                 let mut worker = share.take()?;
                 match worker.ask_within(&Request::Lock(request), SHARE_DEADLINE).await? {
-                    LockAnswer::Held => Ok(Ok(worker)),
+                    LockAnswer::Held { leads } => Ok(Tried::Holds(Box::new(worker), leads)),
                     LockAnswer::Busy { leads } => {
                         share.give_back(worker);
-                        Ok(Err(leads))
+                        Ok(Tried::Busy(leads))
                     }
                 }
             };
-            Done::Lead(Box::new(tried.await))
+            Done::Lead(tried.await)
+        })
+    }
+
+    /// Says on the share that this agent is alive.
+    pub fn beat(&self, heartbeat: Heartbeat, look: bool) -> tokio::task::AbortHandle {
+        let share = self.share.clone();
+        self.spawn(async move {
+            Done::Beat(share.ask_within(&Request::Beat { heartbeat, look }, SHARE_DEADLINE).await)
         })
     }
 
     /// Looks at the cluster's services.
     pub fn patch(
         &self,
-        cell: Sdk,
+        clients: Clients,
         region: String,
         round: Round,
         lock: Arc<Mutex<Worker>>,
     ) -> tokio::task::AbortHandle {
         let share = self.share.clone();
         self.spawn(async move {
-            let ecs = Ecs::new(sdk(&cell, &region).await);
-            Done::Round(Box::new(round.run(&ecs, &share, Some(&lock)).await))
+            let ecs = clients.ecs(&region).await;
+            Done::Round(Box::new(round.run(ecs, &share, Some(&*lock)).await))
         })
     }
 }

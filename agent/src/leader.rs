@@ -40,6 +40,23 @@ pub struct Leads {
     pub instance: String,
     /// Since when, RFC 3339.
     pub since: String,
+    /// How many leaders the cluster has had with this one.
+    #[serde(default)]
+    pub term: u64,
+    /// The last change to ECS, this leader's or an earlier one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_action: Option<LastAction>,
+}
+
+/// A change to ECS, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAction {
+    /// When, RFC 3339.
+    pub at: String,
+    /// Who: an instance id.
+    pub by: String,
+    /// What, in a sentence.
+    pub what: String,
 }
 
 /// What became of a try.
@@ -47,7 +64,10 @@ pub struct Leads {
 #[serde(rename_all = "snake_case")]
 pub enum LockAnswer {
     /// This worker holds the lock.
-    Held,
+    Held {
+        /// What it wrote for people.
+        leads: Leads,
+    },
     /// Another one does.
     Busy {
         /// Who, as far as the file for people tells.
@@ -85,7 +105,7 @@ pub struct LeaderLock {
 ///
 /// # Errors
 /// [`LeaderError`]
-pub fn try_lock(request: &LockRequest) -> Result<Result<LeaderLock, Option<Leads>>, LeaderError> {
+pub fn try_lock(request: &LockRequest) -> Result<Result<(LeaderLock, Leads), Option<Leads>>, LeaderError> {
     if std::fs::read_to_string(RECOVER_LOST_LOCKS).is_ok_and(|value| value.trim() == "Y") {
         return Err(LeaderError::RecoversLostLocks);
     }
@@ -104,11 +124,17 @@ pub fn try_lock(request: &LockRequest) -> Result<Result<LeaderLock, Option<Leads
     block.resize(BLOCK_BYTES, b'\n');
     let lock = LeaderLock { file, block };
     lock.confirm()?;
-    directory.replace(
-        &people,
-        &Leads { format: FORMAT, instance: request.instance.clone(), since: request.now.clone() },
-    )?;
-    Ok(Ok(lock))
+    // One that can't be read is a newer agent's, or somebody's scribble: only for people, and written anew.
+    let before: Option<Leads> = directory.read(&people).unwrap_or_default();
+    let leads = Leads {
+        format: FORMAT,
+        instance: request.instance.clone(),
+        since: request.now.clone(),
+        term: before.as_ref().map_or(0, |before| before.term) + 1,
+        last_action: before.and_then(|before| before.last_action),
+    };
+    directory.replace(&people, &leads)?;
+    Ok(Ok((lock, leads)))
 }
 
 /// Takes an open file description lock (fcntl(2)) on all of a file; never waits for it. It goes with the open file.
@@ -138,6 +164,14 @@ impl LeaderLock {
             Err(errno) => Err(LeaderError::Lost(errno)),
         }
     }
+}
+
+/// Replaces what is said about the leader.
+///
+/// # Errors
+/// [`ShareError`]
+pub fn write_leads(name: &str, leads: &Leads) -> Result<(), ShareError> {
+    Directory::of_agent("leader")?.replace(&format!("{name}.json"), leads)
 }
 
 /// Whether an operator stopped patching: the file `pause` in the agent's directory.

@@ -201,7 +201,7 @@ impl Collector for Page {
                 f64::from(u32::try_from(without).unwrap_or(u32::MAX)),
             )?;
             let mut reasons: BTreeMap<&str, u32> = BTreeMap::new();
-            for service in &patching.services {
+            for service in patching.services.iter() {
                 if service.outcome != Outcome::Patched
                     && let Some(code) = &service.code
                 {

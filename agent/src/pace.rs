@@ -29,7 +29,9 @@ impl Bucket {
     pub async fn take(&self) {
         let mut state = self.state.lock().await;
         let (wait, after) = self.taken(*state, Instant::now());
-        tokio::time::sleep(wait).await;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
         *state = after;
     }
 

@@ -1,30 +1,37 @@
 //! One look of the leader at its cluster: every service whose task definition declares volumes ends on a revision that mounts
 //! them. Level-triggered: a round that was cut off anywhere is finished by the next one. What is done is decided by [`rollout`]; here
-//! it is asked for (`learn`), done (`change`) and told (`tell`).
+//! it is asked for (`learn`), done (`change`), remembered (`remember`) and told (`tell`).
+//!
+//! First all services are looked at, those that were deployed last before the others; what needs a change is queued, and changed in that
+//! order for a while. The rest of the queue is the next round's, which sees first what was deployed meanwhile: a cluster that
+//! has never been patched takes long (ECS's own limit is one registration a second), a new deploy doesn't wait for it.
 //!
 //! Without the lock a round looks only: `explain-service` and `run --dry-run` take the same way up to the first change.
 
 mod change;
 mod learn;
+mod remember;
 mod tell;
 
 use crate::{
     aws::AwsError,
     ecs::Ecs,
-    history::{Histories, History},
+    history::Histories,
+    leader::{LastAction, Leads},
     names::Rack,
-    reading::{Reading, Verdict},
-    report::{Outcome, ServiceReport},
+    reading::{Documents, Reading, Verdict},
+    report::{Outcome, RoundProgress, ServiceReport},
     rollout::{self, Facts, Latest, Next},
     service::{Instances, Service},
-    share_worker::{Request, Spare, Worker, WorkerError},
+    share_worker::{Answers, WorkerError},
 };
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 
 /// For making directories, and for records.
 const SHARE_DEADLINE: Duration = Duration::from_secs(10);
@@ -32,12 +39,25 @@ const SHARE_DEADLINE: Duration = Duration::from_secs(10);
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 /// Its longest.
 const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(3600);
+/// So many services' revisions are read, and their directories made, before they are judged.
+const AT_A_TIME: usize = 100;
+/// Once something is queued, no more revisions are read in this round after so long: the queue shouldn't wait for thousands.
+const READING_LASTS: Duration = Duration::from_secs(20);
+/// A queue is worked off for so long before everything is looked at again.
+const CHANGING_LASTS: Duration = Duration::from_secs(60);
+/// What ECS said of a service longer ago than this is asked again before something is changed.
+const FRESH: Duration = Duration::from_secs(5);
+/// The code of a service whose turn comes in a later round.
+const QUEUED: &str = "queued";
+/// How many revisions' documents a round keeps, of those that it just read and may need soon.
+const DOCUMENTS_KEPT: usize = 64;
 
 /// What the leader knows from earlier rounds of its term.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// By revision, and whether it is for a daemon. Revisions never change.
     readings: HashMap<(String, bool), Arc<Reading>>,
+    /// Layout paths of volumes whose directory is there.
     ensured: HashSet<String>,
     histories: Option<Histories>,
     /// What AWS refused, by service.
@@ -66,10 +86,18 @@ pub struct Round {
     pub host_paths: Vec<String>,
     /// The leader's instance id, for records.
     pub instance: String,
+    /// Its own ARN in ECS: an instance that drains leads no more. None where it is no instance.
+    pub container_instance: Option<String>,
     /// The name of the cluster's record on the share; none where the share can't be read.
     pub record: Option<String>,
+    /// What is said on the share about this leader; none without the lock.
+    pub leads: Option<Leads>,
+    /// The format that files on the share are written in.
+    pub format: u32,
     /// One service alone, by name or ARN, and step by step.
     pub only: Option<String>,
+    /// How far it is.
+    pub progress: watch::Sender<Option<RoundProgress>>,
     /// From the round before.
     pub memory: Memory,
 }
@@ -87,6 +115,10 @@ pub struct RoundResult {
     pub updated: u64,
     /// Whether AWS answered the last call.
     pub aws_reached: Option<bool>,
+    /// Whether something is under way or queued, so that the next round should come soon.
+    pub is_busy: bool,
+    /// What is said on the share about this leader by now.
+    pub leads: Option<Leads>,
     /// The steps, where one service was asked for.
     pub steps: Vec<String>,
     /// For the next round.
@@ -99,6 +131,9 @@ pub enum RoundError {
     /// An operator said so.
     #[error("patching is paused by the file /volumes/.volumes-agent/pause: remove it to go on")]
     Paused,
+    /// The instance is on its way out.
+    #[error("this instance drains: another one leads")]
+    Draining,
     /// AWS.
     #[error(transparent)]
     Aws(#[from] AwsError),
@@ -145,86 +180,191 @@ impl RoundError {
 
 impl Round {
     /// Goes over all services once. Without a lock nothing is changed.
-    pub async fn run(self, ecs: &Ecs, share: &Spare, lock: Option<&Mutex<Worker>>) -> RoundResult {
+    pub async fn run<S: Answers, L: Answers>(self, ecs: &Ecs, share: &S, lock: Option<&L>) -> RoundResult {
         let mut running = Running {
             round: self,
             ecs,
             share,
             lock,
             instances: None,
+            documents: HashMap::new(),
             services: Vec::new(),
             steps: Vec::new(),
             registered: 0,
             updated: 0,
+            is_busy: false,
+            unwritten: Unwritten::default(),
         };
-        let error = running.all().await.err();
+        let mut error = running.all().await.err();
+        // What the next leader must know, however this round ended; a lock that was lost is another's, and so is the record.
+        if !error.as_ref().is_some_and(RoundError::is_lost_lock)
+            && let Err(unwritten) = running.remember().await
+        {
+            error.get_or_insert(unwritten);
+        }
         let aws_reached = match &error {
             None => Some(true),
             Some(RoundError::Aws(error)) => Some(error.reached()),
             Some(_) => None,
         };
-        let Running { round, services, steps, registered, updated, .. } = running;
-        RoundResult { services, error, registered, updated, aws_reached, steps, memory: round.memory }
+        let Running { round, mut services, steps, registered, updated, is_busy, .. } = running;
+        services.sort_by(|a, b| a.service.cmp(&b.service));
+        round.progress.send_replace(None);
+        RoundResult {
+            services,
+            is_busy: is_busy || registered > 0 || updated > 0,
+            error,
+            registered,
+            updated,
+            aws_reached,
+            leads: round.leads,
+            steps,
+            memory: round.memory,
+        }
     }
 }
 
-struct Running<'a> {
+/// What the share doesn't have yet.
+#[derive(Debug, Default)]
+struct Unwritten {
+    histories: bool,
+    leads: bool,
+    /// When something was written last.
+    at: Option<Instant>,
+}
+
+struct Running<'a, S, L> {
     round: Round,
     ecs: &'a Ecs,
     /// For everything on the share but the lock, whose worker must not hang in anything else.
-    share: &'a Spare,
-    lock: Option<&'a Mutex<Worker>>,
-    /// Asked for once a round, and only if somebody needs it.
-    instances: Option<Instances>,
+    share: &'a S,
+    lock: Option<&'a L>,
+    /// Asked for only if somebody needs it, and not believed for long.
+    instances: Option<(Instant, Instances)>,
+    /// Of revisions that were just read.
+    documents: HashMap<String, Documents>,
     services: Vec<ServiceReport>,
     steps: Vec<String>,
     registered: u64,
     updated: u64,
+    is_busy: bool,
+    unwritten: Unwritten,
 }
 
-impl Running<'_> {
+/// What a service came to without a change.
+enum Looked {
+    Settled(Verdict),
+    NeedsChange,
+}
+
+impl<S: Answers, L: Answers> Running<'_, S, L> {
     async fn all(&mut self) -> Result<(), RoundError> {
-        if self.lock.is_some() {
-            self.not_paused().await?;
+        if let Some(lock) = self.lock {
+            // A quiet leader must learn as well that another one leads by now.
+            self.confirm(lock).await?;
+            self.not_draining().await?;
         }
-        if self.round.memory.histories.is_none() {
-            let histories = match &self.round.record {
-                Some(name) => {
-                    let request = Request::ReadHistories { name: name.clone() };
-                    self.share.ask_within(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?
-                }
-                None => Histories::default(),
-            };
-            self.round.memory.histories = Some(histories);
-        }
-        let services = match &self.round.only {
+        self.recall().await?;
+        let begun = Instant::now();
+        let mut services: Vec<Service> = match &self.round.only {
             Some(name) => self.ecs.service(&self.round.cluster, name).await?.into_iter().collect(),
             None => self.ecs.services(&self.round.cluster).await?,
         };
-        for service in &services {
-            self.one(service).await?;
+        services.sort_by_key(|service| Reverse(service.primary().map(|primary| primary.created)));
+        let mut progress = RoundProgress { services: services.len(), ..RoundProgress::default() };
+        self.tell(progress);
+        let listed = Instant::now();
+        let mut queue = Vec::new();
+        let mut rest = &services[..];
+        while !rest.is_empty()
+            && (queue.is_empty() || listed.elapsed() < READING_LASTS || self.lock.is_none())
+        {
+            let (some, after) = rest.split_at(rest.len().min(AT_A_TIME));
+            rest = after;
+            let refusals = self.directories(some).await?;
+            for service in some {
+                match self.look(service, &refusals).await? {
+                    Looked::Settled(verdict) => self.told(service, verdict).await?,
+                    Looked::NeedsChange => queue.push(service),
+                }
+                progress.looked_at += 1;
+                progress.queued = queue.len();
+                self.tell(progress);
+            }
         }
+        for service in rest {
+            self.known(service, rest.len()).await?;
+        }
+        self.change_all(&queue, begun, &mut progress).await?;
         if self.lock.is_some() {
-            self.forget_what_is_gone(&services).await?;
+            self.forget_what_is_gone(&services);
         }
         Ok(())
     }
 
-    /// One service, to its line in the report.
-    async fn one(&mut self, service: &Service) -> Result<(), RoundError> {
-        let before = self.history(service);
-        let verdict = match self.decided(service).await {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                let verdict = error.of_one_service().ok_or(error)?;
-                self.refused_by_aws(service, verdict)
+    /// Works off the queue, for a while.
+    async fn change_all(
+        &mut self,
+        queue: &[&Service],
+        described: Instant,
+        progress: &mut RoundProgress,
+    ) -> Result<(), RoundError> {
+        let begun = Instant::now();
+        for (at, service) in queue.iter().enumerate() {
+            if self.lock.is_some() && begun.elapsed() > CHANGING_LASTS {
+                let reason = format!("{} services that were deployed later are patched first", at);
+                self.told(service, Verdict::because(Outcome::Waiting, QUEUED, reason)).await?;
+                continue;
             }
-        };
-        if self.history(service) != before {
-            self.remember().await?;
+            let fresh;
+            let service = if self.lock.is_none() || described.elapsed() < FRESH {
+                *service
+            } else {
+                let Some(now) = self.ecs.service(&self.round.cluster, &service.arn).await? else { continue };
+                fresh = now;
+                &fresh
+            };
+            let verdict = match self.changed(service).await {
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    let verdict = error.of_one_service().ok_or(error)?;
+                    self.refused_by_aws(service, verdict)
+                }
+            };
+            self.told(service, verdict).await?;
+            self.remember_soon().await?;
+            progress.changed += 1;
+            progress.queued = queue.len() - at - 1;
+            self.tell(*progress);
         }
-        let tasks_without_volumes = self.tasks_without_volumes(service, verdict.outcome).await?;
+        Ok(())
+    }
+
+    fn tell(&self, progress: RoundProgress) {
+        self.round.progress.send_replace(Some(progress));
+    }
+
+    /// One that this round has no time to read: what is known of it already, or that it waits.
+    async fn known(&mut self, service: &Service, others: usize) -> Result<(), RoundError> {
+        let reading = service.primary().and_then(|primary| {
+            self.round.memory.readings.get(&(primary.task_definition.clone(), service.is_daemon))
+        });
+        if reading.is_some()
+            && let Looked::Settled(verdict) = self.look(service, &HashMap::new()).await?
+        {
+            return self.told(service, verdict).await;
+        }
+        let reason =
+            format!("it is one of {others} services that are looked at after those that wait to be patched");
+        self.told(service, Verdict::because(Outcome::Waiting, QUEUED, reason)).await
+    }
+
+    /// A service's line in the report.
+    async fn told(&mut self, service: &Service, verdict: Verdict) -> Result<(), RoundError> {
+        let tasks_without_volumes = self.tasks_without_volumes(service, &verdict).await?;
         self.say(service, &verdict, tasks_without_volumes);
+        self.is_busy |=
+            matches!(verdict.code, Some("moved" | "superseded" | QUEUED | "deployment-in-progress"));
         let revision = service.primary().map(|primary| primary.task_definition.clone()).unwrap_or_default();
         self.services.push(ServiceReport {
             service: service.name.clone(),
@@ -237,9 +377,28 @@ impl Running<'_> {
         Ok(())
     }
 
-    async fn decided(&mut self, service: &Service) -> Result<Verdict, RoundError> {
+    /// What a service is, as far as that can be told without a change.
+    async fn look(
+        &mut self,
+        service: &Service,
+        refusals: &HashMap<String, String>,
+    ) -> Result<Looked, RoundError> {
+        match self.looked(service, refusals).await {
+            Ok(looked) => Ok(looked),
+            Err(error) => {
+                let verdict = error.of_one_service().ok_or(error)?;
+                Ok(Looked::Settled(self.refused_by_aws(service, verdict)))
+            }
+        }
+    }
+
+    async fn looked(
+        &mut self,
+        service: &Service,
+        refusals: &HashMap<String, String>,
+    ) -> Result<Looked, RoundError> {
         let Some(primary) = service.primary() else {
-            return Ok(rollout::no_deployment());
+            return Ok(Looked::Settled(rollout::no_deployment()));
         };
         self.step(|| format!("service {} ({})", service.name, service.arn));
         for deployment in &service.deployments {
@@ -260,18 +419,38 @@ impl Running<'_> {
             && refused.about == about(service)
             && Instant::now() < refused.until
         {
-            return Ok(refused.verdict.clone());
+            return Ok(Looked::Settled(refused.verdict.clone()));
         }
         let reading = self.reading(&primary.task_definition, service.is_daemon).await?;
         self.look_at(service, &reading);
-        let volumes = match reading.as_ref() {
-            Reading::Patched { volumes, .. } => &volumes[..],
-            Reading::Unpatched(unpatched) => &unpatched.patched.volumes,
-            _ => &[],
-        };
-        if let Some(refusal) = self.ensure(volumes).await? {
-            return Ok(Verdict::refused("directories", refusal));
+        if let Some(why) = reading.volumes().iter().find_map(|volume| refusals.get(&volume.relative)) {
+            return Ok(Looked::Settled(Verdict::refused("directories", why.clone())));
         }
+        loop {
+            let history = self.history(service);
+            let facts = Facts {
+                service,
+                reading: &reading,
+                history: &history,
+                now: now(),
+                instances: self.instances(),
+                latest: None,
+            };
+            match rollout::next(facts) {
+                Next::Stay(verdict) => return Ok(Looked::Settled(verdict)),
+                Next::LearnFailure(moved) => self.learn_failure(service, moved).await?,
+                Next::LearnInstances => self.learn_instances().await?,
+                Next::LearnLatest(_) | Next::Register(_) | Next::Move(..) | Next::GiveBack(_) => {
+                    return Ok(Looked::NeedsChange);
+                }
+            }
+        }
+    }
+
+    /// Takes a service to its patched revision, or as far as it comes now.
+    async fn changed(&mut self, service: &Service) -> Result<Verdict, RoundError> {
+        let Some(primary) = service.primary() else { return Ok(rollout::no_deployment()) };
+        let reading = self.reading(&primary.task_definition, service.is_daemon).await?;
         let mut latest = None;
         loop {
             let history = self.history(service);
@@ -280,19 +459,15 @@ impl Running<'_> {
                 reading: &reading,
                 history: &history,
                 now: now(),
-                instances: self.instances,
+                instances: self.instances(),
                 latest: latest.as_ref(),
             };
             match rollout::next(facts) {
                 Next::Stay(verdict) => return Ok(verdict),
                 Next::LearnFailure(moved) => self.learn_failure(service, moved).await?,
-                Next::LearnInstances => {
-                    let instances = self.ecs.instances(&self.round.cluster).await?;
-                    self.step(|| instances.to_string());
-                    self.instances = Some(instances);
-                }
+                Next::LearnInstances => self.learn_instances().await?,
                 Next::LearnLatest(unpatched) => {
-                    let learnt = self.latest(&primary.task_definition, unpatched, &history).await?;
+                    let learnt = self.latest(service, unpatched, &history).await?;
                     self.step(|| learnt.to_string());
                     latest = Some(learnt);
                 }
@@ -316,6 +491,14 @@ impl Running<'_> {
                     };
                     return self.moved(lock, service, unpatched, to).await;
                 }
+                Next::GiveBack(to) => {
+                    let Some(lock) = self.lock else {
+                        let reason =
+                            format!("the service would be moved back to {to}, which a patch overtook");
+                        return Ok(Verdict::because(Outcome::Waiting, "would-move", reason));
+                    };
+                    return self.given_back(lock, service, to).await;
+                }
             }
         }
     }
@@ -324,20 +507,6 @@ impl Running<'_> {
     fn step(&mut self, text: impl FnOnce() -> String) {
         if self.round.only.is_some() {
             self.steps.push(text());
-        }
-    }
-
-    fn history(&self, service: &Service) -> History {
-        let histories = self.round.memory.histories.as_ref();
-        histories.and_then(|all| all.services.get(&service.arn)).cloned().unwrap_or_default()
-    }
-
-    fn change_history(&mut self, service: &Service, change: impl FnOnce(&mut History)) {
-        let histories = self.round.memory.histories.get_or_insert_default();
-        let history = histories.services.entry(service.arn.clone()).or_default();
-        change(history);
-        if history.is_empty() {
-            histories.services.remove(&service.arn);
         }
     }
 
@@ -358,11 +527,11 @@ impl Running<'_> {
             }
             Reading::Unpatched(unpatched) => {
                 self.step(|| "the PRIMARY revision declares volumes that it does not mount".to_owned());
-                for volume in &unpatched.patched.volumes {
+                for volume in &unpatched.volumes {
                     self.step(|| format!("volume /volumes/{}", volume.relative));
                 }
                 self.change_history(service, |history| {
-                    history.saw_unpatched(service, &unpatched.patched.fingerprint, at);
+                    history.saw_unpatched(service, &unpatched.fingerprint, at);
                 });
             }
         }
@@ -381,34 +550,6 @@ impl Running<'_> {
         };
         self.round.memory.refused.insert(service.arn.clone(), refused);
         verdict
-    }
-
-    /// Keeps on the share what the next leader must know.
-    async fn remember(&mut self) -> Result<(), RoundError> {
-        let (Some(name), Some(histories), true) =
-            (&self.round.record, &self.round.memory.histories, self.lock.is_some())
-        else {
-            return Ok(());
-        };
-        let request = Request::WriteHistories { name: name.clone(), histories: histories.clone() };
-        self.share.ask_within::<()>(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)
-    }
-
-    async fn forget_what_is_gone(&mut self, services: &[Service]) -> Result<(), RoundError> {
-        let are: HashSet<&str> = services.iter().map(|service| service.arn.as_str()).collect();
-        let runs: HashSet<&str> = services
-            .iter()
-            .flat_map(|service| &service.deployments)
-            .map(|deployment| deployment.task_definition.as_str())
-            .collect();
-        let memory = &mut self.round.memory;
-        memory.readings.retain(|(revision, _), _| runs.contains(revision.as_str()));
-        memory.refused.retain(|arn, _| are.contains(arn.as_str()));
-        memory.said.retain(|arn, _| are.contains(arn.as_str()));
-        let Some(histories) = &mut memory.histories else { return Ok(()) };
-        let before = histories.services.len();
-        histories.services.retain(|arn, _| are.contains(arn.as_str()));
-        if histories.services.len() == before { Ok(()) } else { self.remember().await }
     }
 }
 

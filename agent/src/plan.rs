@@ -39,6 +39,8 @@ pub enum Action {
         /// To DRAINING, or back to ACTIVE.
         draining: bool,
     },
+    /// Say on the share that this agent is alive, and what it can read.
+    Beat,
     /// Try for the leader's lock.
     Lead,
     /// Let the leader's lock go.
@@ -68,6 +70,7 @@ impl Action {
             Self::Probe => "probe",
             Self::SetGate { .. } => "set_gate",
             Self::SetDraining { .. } => "set_draining",
+            Self::Beat => "beat",
             Self::Lead => "lead",
             Self::StepDown => "step_down",
             Self::Patch => "patch",
@@ -127,6 +130,9 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
             Wanted::Drain => actions.push(Action::SetDraining { draining: true }),
             Wanted::Activate => actions.push(Action::SetDraining { draining: false }),
         }
+    }
+    if ready && observed.instance.is_some() {
+        actions.push(Action::Beat);
     }
     let may_lead = config.patch && observed.registration_is_fresh && observed.lock_name(config).is_some();
     // Registered in another cluster by now: this lock is not that cluster's.
@@ -294,7 +300,7 @@ mod tests {
             state: MountState::Ready,
             ..there
         };
-        assert_eq!(planned_by(&config, &ready), [Action::Probe]);
+        assert_eq!(planned_by(&config, &ready), [Action::Probe, Action::Beat]);
         assert!(plan(&config, "F", &ready).contains(&Action::SetGuard), "guarded underneath");
     }
 

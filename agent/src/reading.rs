@@ -58,20 +58,56 @@ pub enum Reading {
         volumes: Vec<Needed>,
     },
     /// It declares volumes and does not mount them.
-    Unpatched(Box<Unpatched>),
+    Unpatched(Unpatched),
 }
 
-/// A revision to be patched.
+/// A revision to be patched: what is decided by. Its [`Documents`] are apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpatched {
-    /// Ready to register, as its author wrote it.
-    pub document: Value,
-    /// What it becomes.
-    pub patched: Patched,
+    /// Of what it becomes.
+    pub fingerprint: String,
+    /// The directories that it will need.
+    pub volumes: Vec<Needed>,
+    /// Whether its tasks will only be for instances with the share.
+    pub needs_share: bool,
     /// Its family.
     pub family: String,
     /// Whether ECS still takes it for new tasks; one that was deregistered is INACTIVE.
     pub is_active: bool,
+}
+
+/// The documents of a revision to be patched: a hundred times as large as all else that is known of it, and needed only when it is
+/// its turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Documents {
+    /// As its author wrote it, ready to register.
+    pub source: Value,
+    /// What it becomes, ready to register.
+    pub patched: Value,
+}
+
+impl Reading {
+    /// The directories that it needs on the share.
+    pub fn volumes(&self) -> &[Needed] {
+        match self {
+            Self::Patched { volumes, .. } => volumes,
+            Self::Unpatched(unpatched) => &unpatched.volumes,
+            Self::NothingDeclared | Self::LeftAlone(_) | Self::Refused(_) => &[],
+        }
+    }
+}
+
+impl Unpatched {
+    /// Of what it becomes.
+    pub fn new(patched: &Patched, family: String, is_active: bool) -> Self {
+        Self {
+            fingerprint: patched.fingerprint.clone(),
+            volumes: patched.volumes.clone(),
+            needs_share: patched.needs_share,
+            family,
+            is_active,
+        }
+    }
 }
 
 /// What readings depend on beside the revision.
@@ -86,8 +122,14 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads DescribeTaskDefinition's answer for the revision `arn`.
-    pub fn read(&self, arn: &str, answer: Value) -> Reading {
+    /// Reads DescribeTaskDefinition's answer for the revision `arn`. The documents are those of one to be patched.
+    pub fn read(&self, arn: &str, answer: Value) -> (Reading, Option<Documents>) {
+        let mut documents = None;
+        let reading = self.judge(arn, answer, &mut documents);
+        (reading, documents)
+    }
+
+    fn judge(&self, arn: &str, answer: Value, documents: &mut Option<Documents>) -> Reading {
         let is_active =
             answer.pointer("/taskDefinition/status").and_then(Value::as_str).is_none_or(|s| s == "ACTIVE");
         let refused = |error: &PatchError| {
@@ -112,7 +154,9 @@ impl Reader<'_> {
                 "other-rack",
                 format!("it is rack `{rack}`'s by its label `convox.rack`"),
             )),
-            Ok(patch::Outcome::Patched(patched)) => self.judged(arn, document, *patched, is_active),
+            Ok(patch::Outcome::Patched(patched)) => {
+                self.compared(arn, document, *patched, is_active, documents)
+            }
             Err(error) => match self.by_pipeline(arn, &document) {
                 Some(reading) => reading,
                 None => refused(&error),
@@ -124,7 +168,14 @@ impl Reader<'_> {
         PatchSettings { rack: self.rack, gate: !self.is_daemon, source: arn.to_owned(), host_paths }
     }
 
-    fn judged(&self, arn: &str, document: Value, patched: Patched, is_active: bool) -> Reading {
+    fn compared(
+        &self,
+        arn: &str,
+        document: Value,
+        patched: Patched,
+        is_active: bool,
+        documents: &mut Option<Documents>,
+    ) -> Reading {
         if patch::equivalent(&patched.document, &document) {
             let source = patch::first_label(&document, SOURCE).unwrap_or_else(|| arn.to_owned());
             return Reading::Patched { source, fingerprint: patched.fingerprint, volumes: patched.volumes };
@@ -133,7 +184,9 @@ impl Reader<'_> {
             return reading;
         }
         let family = document.get("family").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Reading::Unpatched(Box::new(Unpatched { document, patched, family, is_active }))
+        let unpatched = Unpatched::new(&patched, family, is_active);
+        *documents = Some(Documents { source: document, patched: patched.document });
+        Reading::Unpatched(unpatched)
     }
 
     /// What a pipeline patched right, but with paths of the instances that this agent's configuration doesn't allow: it is said, and

@@ -12,8 +12,9 @@ mod tell;
 
 use crate::{
     config::{Config, MountMode, Sources},
-    jobs::{Done, Jobs, Sdk},
-    leader::LockRequest,
+    heartbeats::{Fleet, Heartbeat},
+    jobs::{Clients, Done, Jobs},
+    leader::{Leads, LockRequest},
     memory::{self, Boot},
     mount::MountRequest,
     mount_state::{MountState, Seen},
@@ -21,7 +22,7 @@ use crate::{
     observed::Observed,
     patch_round::{Memory, Round},
     plan::{Action, plan},
-    report::{Counters, Patching, Report, Transition, timestamp},
+    report::{Counters, Patching, Report, RoundProgress, Transition, timestamp},
     schedule::{Pace, Schedule, jittered},
     share_worker::Worker,
     systemd,
@@ -77,9 +78,11 @@ fn pace(action: Action) -> Pace {
         Action::Probe => seconds(1, 5, 5),
         Action::SetGate { .. } => seconds(1, 30, 0),
         Action::SetDraining { .. } => seconds(5, 300, 60),
+        Action::Beat => seconds(30, 120, 120),
         Action::Lead => seconds(5, 60, 10),
         Action::StepDown => seconds(0, 0, 0),
-        Action::Patch => seconds(15, 120, 10),
+        // After a success the rounds have a pace of their own.
+        Action::Patch => seconds(15, 120, 0),
         Action::ReadStatistics => seconds(10, 60, 10),
         Action::LookAtContainers => seconds(10, 60, 30),
         // Postponed by what the look took.
@@ -107,6 +110,13 @@ pub struct Agent {
     lock: Option<Arc<Mutex<Worker>>>,
     memory: Memory,
     patching: Patching,
+    /// What is said on the share about this leader.
+    leads: Option<Leads>,
+    /// Rounds in a row in which nothing happened.
+    quiet_rounds: u32,
+    progress: watch::Sender<Option<RoundProgress>>,
+    /// The agents that use the share, once this leader has looked.
+    fleet: Option<Fleet>,
     counters: Counters,
     problems: BTreeMap<&'static str, Trouble>,
     transitions: VecDeque<Transition>,
@@ -118,7 +128,7 @@ pub struct Agent {
     draining: draining::Draining,
     boot: Boot,
     schedule: Schedule,
-    sdk: Sdk,
+    clients: Clients,
     jobs: Jobs,
     done: mpsc::UnboundedReceiver<Done>,
     mounts: watch::Receiver<Option<MountEntry>>,
@@ -154,6 +164,10 @@ impl Agent {
             lock: None,
             memory: Memory::default(),
             patching: Patching::default(),
+            leads: None,
+            quiet_rounds: 0,
+            progress: watch::Sender::default(),
+            fleet: None,
             counters: Counters::default(),
             problems: BTreeMap::new(),
             transitions: VecDeque::new(),
@@ -163,7 +177,7 @@ impl Agent {
             draining: draining::Draining::default(),
             boot: Boot::default(),
             schedule: Schedule::default(),
-            sdk: Sdk::default(),
+            clients: Clients::default(),
             jobs,
             done,
             mounts,
@@ -270,7 +284,7 @@ impl Agent {
             self.schedule.cancel(Action::Identify.name());
         }
         if before.region != now.region {
-            self.sdk = Sdk::default();
+            self.clients = Clients::default();
         }
         self.memory = Memory::default();
         for action in [Action::FindTarget, Action::Mount, Action::Identify, Action::Lead, Action::Patch] {
@@ -406,7 +420,7 @@ impl Agent {
                 };
                 let remembered = || memory::target(&config.state_dir, &instance.id, &share);
                 let known = observed.target.clone().or_else(remembered);
-                self.jobs.find_target(self.sdk.clone(), Search { share, region, instance, known })
+                self.jobs.find_target(self.clients.clone(), Search { share, region, instance, known })
             }
             Action::Mount => {
                 let (Some(target), Some(instance)) = (&observed.target, &observed.instance) else { return };
@@ -461,7 +475,11 @@ impl Agent {
                         warn!(%error, "it could not be noted that the gate opened since this boot");
                     }
                 }
-                self.jobs.set_gate(self.sdk.clone(), region, registration, open)
+                self.jobs.set_gate(self.clients.clone(), region, registration, open)
+            }
+            Action::Beat => {
+                let Some(instance) = &observed.instance else { return };
+                self.jobs.beat(Heartbeat::of(instance.id.clone()), observed.leads)
             }
             Action::Lead => {
                 let (Some(name), Some(instance)) = (observed.lock_name(config), &observed.instance) else {
@@ -488,11 +506,19 @@ impl Agent {
                     rack,
                     host_paths: config.host_paths.clone(),
                     instance: instance.id.clone(),
+                    container_instance: observed
+                        .registration
+                        .as_ref()
+                        .map(|registration| registration.container_instance.clone()),
                     record: observed.lock_name(config),
+                    leads: self.leads.clone(),
+                    // Until it is known who else is there, everybody reads the first.
+                    format: self.fleet.as_ref().map_or(1, Fleet::format),
                     only: None,
+                    progress: self.progress.clone(),
                     memory: std::mem::take(&mut self.memory),
                 };
-                self.jobs.patch(self.sdk.clone(), region, round, lock.clone())
+                self.jobs.patch(self.clients.clone(), region, round, lock.clone())
             }
             Action::ReadStatistics => {
                 let Some(mounted) = &observed.mounted else { return };
@@ -500,7 +526,7 @@ impl Agent {
             }
             Action::SetDraining { draining } => {
                 let Some(request) = self.drain_request() else { return };
-                self.jobs.set_draining(self.sdk.clone(), region, request, draining)
+                self.jobs.set_draining(self.clients.clone(), region, request, draining)
             }
             Action::CheckVolumes => self.jobs.check_volumes(self.looks.volumes.after.clone()),
             Action::LookAtContainers => self.jobs.look_at_containers(

@@ -1,11 +1,11 @@
 //! What operators see: one report a pass, read by the endpoint, the metrics and systemd. Also the text page of `/status`.
 
 use crate::{
-    containers::Elsewhere, draining::Drained, guard::Guard, missing_volumes::MissingVolume,
-    mount_state::MountState, mountstats::Statistics,
+    containers::Elsewhere, draining::Drained, guard::Guard, leader::LastAction,
+    missing_volumes::MissingVolume, mount_state::MountState, mountstats::Statistics,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt::Write, time::SystemTime};
+use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::SystemTime};
 
 /// What ECS was told about this instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -83,6 +83,9 @@ pub struct AwsReport {
     pub reachable: Option<bool>,
     /// Since when, RFC 3339.
     pub since: Option<String>,
+    /// Those that were not reached, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
 }
 
 /// What this agent is to the cluster's patching.
@@ -157,6 +160,19 @@ impl Outcome {
     }
 }
 
+/// How far the leader's round is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RoundProgress {
+    /// The cluster's services.
+    pub services: usize,
+    /// Of those, looked at so far.
+    pub looked_at: usize,
+    /// To be patched, and not yet.
+    pub queued: usize,
+    /// Gone through, of those that were to be patched.
+    pub changed: usize,
+}
+
 /// The patching half.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Patching {
@@ -168,12 +184,24 @@ pub struct Patching {
     pub leader: Option<String>,
     /// Since when it leads, RFC 3339.
     pub leader_since: Option<String>,
+    /// How many leaders the cluster has had, with this one.
+    #[serde(default)]
+    pub term: Option<u64>,
+    /// The last change to ECS that any leader made, as the share says.
+    #[serde(default)]
+    pub last_action: Option<LastAction>,
+    /// How far this agent's round is, while it goes over the cluster.
+    #[serde(default)]
+    pub round: Option<RoundProgress>,
+    /// The agents that are alive, by version, as this leader sees them.
+    #[serde(default)]
+    pub fleet: BTreeMap<String, usize>,
     /// When the last round ended, RFC 3339.
     pub last_round: Option<String>,
     /// Why the last round ended early, if it did.
     pub last_error: Option<String>,
     /// The services, as of the last round of this agent.
-    pub services: Vec<ServiceReport>,
+    pub services: Arc<Vec<ServiceReport>>,
 }
 
 /// Things counted since the agent started.
@@ -325,12 +353,16 @@ impl Report {
         let gate = match health.gate {
             Gate::Open => "open: ECS may place tasks with volumes here",
             Gate::Closed => "closed: ECS places no task with volumes here",
-            Gate::Unknown => "unknown: ECS was not told yet",
+            Gate::Unknown => {
+                "unknown: ECS was not told; until it is, it goes by what it was told last, and the guard holds alone"
+            }
         };
         writeln!(page, "gate        {gate}")?;
         let aws = match (health.aws.reachable, &health.aws.since) {
             (Some(true), Some(since)) => format!("reachable since {since}"),
-            (Some(false), Some(since)) => format!("OUT OF REACH since {since}"),
+            (Some(false), Some(since)) => {
+                format!("OUT OF REACH since {since}: {}", health.aws.silent.join(", "))
+            }
             _ => "not called yet".to_owned(),
         };
         writeln!(page, "AWS         {aws}")?;
@@ -373,13 +405,30 @@ impl Report {
         };
         let reason = patching.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         writeln!(page, "patching    {role}{reason}")?;
+        if let Some(term) = patching.term {
+            writeln!(page, "            term {term}")?;
+        }
+        if let Some(LastAction { at, by, what }) = &patching.last_action {
+            writeln!(page, "            last change to ECS {at} by {by}: {what}")?;
+        }
+        if let Some(RoundProgress { services, looked_at, queued, changed }) = patching.round {
+            writeln!(
+                page,
+                "            this round: {looked_at} of {services} services looked at, {queued} to be patched, {changed} gone through"
+            )?;
+        }
+        if !patching.fleet.is_empty() {
+            let versions: Vec<_> =
+                patching.fleet.iter().map(|(version, count)| format!("{count} of {version}")).collect();
+            writeln!(page, "            agents alive: {}", versions.join(", "))?;
+        }
         if let Some(at) = &patching.last_round {
             writeln!(page, "            last round {at}")?;
         }
         if let Some(error) = &patching.last_error {
             writeln!(page, "            LAST ROUND FAILED: {error}")?;
         }
-        for service in &patching.services {
+        for service in patching.services.iter() {
             if service.tasks_without_volumes > 0 {
                 writeln!(
                     page,

@@ -67,6 +67,8 @@ pub enum Next<'a> {
     Register(&'a Unpatched),
     /// Move the service to this revision.
     Move(&'a Unpatched, String),
+    /// Move the service back to this revision: somebody deployed it, and our move overtook that.
+    GiveBack(String),
     /// Nothing, and why.
     Stay(Verdict),
 }
@@ -83,7 +85,12 @@ pub fn next<'a>(facts: Facts<'a>) -> Next<'a> {
     let unpatched = match facts.reading {
         Reading::NothingDeclared => return Next::Stay(Verdict::plain(Outcome::NothingDeclared)),
         Reading::LeftAlone(verdict) | Reading::Refused(verdict) => return Next::Stay(verdict.clone()),
-        Reading::Patched { .. } => return Next::Stay(patched(primary, history)),
+        Reading::Patched { source, .. } => {
+            return match service.overtaken(source) {
+                Some(overtaken) => Next::GiveBack(overtaken.task_definition.clone()),
+                None => Next::Stay(patched(primary, history)),
+            };
+        }
         Reading::Unpatched(unpatched) => unpatched,
     };
     if let Some(verdict) = never(service, primary, history) {
@@ -92,7 +99,7 @@ pub fn next<'a>(facts: Facts<'a>) -> Next<'a> {
     if let Some(verdict) = not_now(service, primary, facts) {
         return Next::Stay(verdict);
     }
-    if unpatched.patched.needs_share {
+    if unpatched.needs_share {
         let Some(instances) = facts.instances else { return Next::LearnInstances };
         if let Some(verdict) = too_few(instances, service.needs_ready()) {
             return Next::Stay(verdict);

@@ -16,7 +16,7 @@ fn answer(status: &str) -> Value {
 
 fn read(status: &str) -> Reading {
     let rack = "r".parse().unwrap();
-    Reader { rack: &rack, host_paths: &[], is_daemon: false }.read("blog:41", answer(status))
+    Reader { rack: &rack, host_paths: &[], is_daemon: false }.read("blog:41", answer(status)).0
 }
 
 fn service() -> Service {
@@ -67,6 +67,7 @@ fn decided(
         Next::LearnLatest(_) => "learn latest".to_owned(),
         Next::Register(_) => "register".to_owned(),
         Next::Move(_, to) => format!("move to {to}"),
+        Next::GiveBack(to) => format!("give back {to}"),
         Next::Stay(verdict) => verdict.code.unwrap_or(verdict.outcome.name()).to_owned(),
     }
 }
@@ -78,12 +79,12 @@ fn memory_alone_waits_for_no_instance() {
     answer["taskDefinition"]["containerDefinitions"][0]["dockerLabels"]["convox.volumes"] = json!(memory);
     let rack = "r".parse().unwrap();
     let reader = Reader { rack: &rack, host_paths: &[], is_daemon: false };
-    let reading = reader.read("blog:41", answer);
+    let (reading, documents) = reader.read("blog:41", answer);
     let (service, history) = (service(), History::default());
     assert_eq!(decided(&service, &reading, &history, (0, 0), &Latest::SameCode), "register");
     // And what was patched so is seen as patched.
-    let Reading::Unpatched(unpatched) = reading else { panic!("{reading:?}") };
-    let patched = reader.read("blog:42", json!({ "taskDefinition": unpatched.patched.document }));
+    let answer = json!({ "taskDefinition": documents.unwrap().patched });
+    let (patched, _) = reader.read("blog:42", answer);
     assert!(matches!(patched, Reading::Patched { .. }), "{patched:?}");
 }
 
@@ -219,10 +220,12 @@ fn what_a_pipeline_patched_with_host_paths_is_reported_and_left() {
         json!("[\"/data\", \"/var/run/docker.sock:/var/run/docker.sock\"]");
     let allowed = ["/var/run/docker.sock".to_owned()];
     let by_pipeline = Reader { rack: &rack, host_paths: &allowed, is_daemon: false };
-    let Reading::Unpatched(unpatched) = by_pipeline.read("blog:41", source) else { panic!("it was patched") };
-    let answer = json!({ "taskDefinition": unpatched.patched.document });
-    let Reading::Patched { .. } = by_pipeline.read("blog:42", answer.clone()) else { panic!("not patched") };
+    let (_, documents) = by_pipeline.read("blog:41", source);
+    let answer = json!({ "taskDefinition": documents.unwrap().patched });
+    let (Reading::Patched { .. }, _) = by_pipeline.read("blog:42", answer.clone()) else {
+        panic!("not patched")
+    };
     let daemon = Reader { rack: &rack, host_paths: &[], is_daemon: false };
-    let Reading::LeftAlone(verdict) = daemon.read("blog:42", answer) else { panic!("not left alone") };
+    let (Reading::LeftAlone(verdict), _) = daemon.read("blog:42", answer) else { panic!("not left alone") };
     assert_eq!(verdict.code, Some("host-path-of-pipeline"));
 }

@@ -49,6 +49,8 @@ pub struct Deployment {
     pub desired: u32,
     /// Tasks that failed to start.
     pub failed: u32,
+    /// When it was made, since the Unix epoch; nothing where ECS doesn't tell.
+    pub created: Duration,
 }
 
 /// `rolloutState` (API reference, Deployment): only rolling updates have it.
@@ -91,6 +93,23 @@ impl Service {
                 && (primary.reason.contains("rolling back")
                     || self.deployments.iter().any(|other| other.rollout == Rollout::Failed))
         })
+    }
+
+    /// The deployment that a move from `source` to its patched copy overtook: somebody deployed between the last look at the service and the
+    /// move, and ECS takes no condition. It is newer than the deployment of `source` that the move was decided about, and older than the
+    /// move. Whoever deploys the patched copy again on purpose had it deployed before.
+    pub fn overtaken(&self, source: &str) -> Option<&Deployment> {
+        let primary = self.primary()?;
+        let others = || self.deployments.iter().filter(|other| !other.is_primary);
+        if self.is_rolling_back() || others().any(|other| other.task_definition == primary.task_definition) {
+            return None;
+        }
+        let decided_about =
+            others().filter(|other| other.task_definition == source).map(|other| other.created).max()?;
+        others()
+            .filter(|other| other.task_definition != source && other.rollout != Rollout::Failed)
+            .filter(|other| other.created > decided_about && other.created < primary.created)
+            .max_by_key(|other| other.created)
     }
 
     /// The most tasks that may run at once while a deployment is under way; a daemon service's are one an instance.
@@ -177,6 +196,38 @@ mod tests {
         assert!(!of(vec![primary("ECS deployment ecs-svc/1 in progress.")]).is_rolling_back());
         let over = deployment(true, Rollout::Completed, "");
         assert!(!of(vec![over, deployment(false, Rollout::Failed, "")]).is_rolling_back());
+    }
+
+    #[test]
+    fn only_a_deploy_between_the_look_and_the_move_was_overtaken() {
+        let at = |seconds, task_definition: &str, is_primary, rollout| Deployment {
+            created: Duration::from_secs(seconds),
+            task_definition: task_definition.to_owned(),
+            is_primary,
+            rollout,
+            ..Deployment::default()
+        };
+        use Rollout::{Completed, Failed, InProgress};
+        let ours = at(9, "f:42", true, InProgress);
+        let source = at(1, "f:41", false, Completed);
+        let deployed = at(5, "f:43", false, InProgress);
+        for (others, expected) in [
+            (vec![source.clone(), deployed.clone()], Some("f:43")),
+            (vec![source.clone(), deployed.clone(), at(6, "f:44", false, InProgress)], Some("f:44")),
+            (vec![source.clone()], None),
+            (vec![source.clone(), at(5, "f:43", false, Failed)], None),
+            // Rolled back by hand, to the source: what was deployed before that is over.
+            (vec![at(7, "f:41", false, InProgress), deployed.clone()], None),
+            // Rolled back by hand, to the patched copy.
+            (vec![source.clone(), at(2, "f:42", false, Completed), deployed.clone()], None),
+            // Another leader's, or from long ago.
+            (vec![deployed.clone()], None),
+        ] {
+            let deployments = [vec![ours.clone()], others].concat();
+            let service = Service { deployments, ..Service::default() };
+            let overtaken = service.overtaken("f:41").map(|deployment| deployment.task_definition.as_str());
+            assert_eq!(overtaken, expected, "{service:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{
     io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
+    time::Duration,
 };
 
 /// The agent's own directory at the volumes root.
@@ -161,7 +162,7 @@ impl Directory {
         if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) }
     }
 
-    /// Opens one component below. `None`: there is nothing of that name.
+    /// Opens what is below, by one component or several; none may be a symlink. `None`: there is nothing of that name.
     ///
     /// # Errors
     /// [`ShareError::NotADirectory`], or the call's.
@@ -223,6 +224,33 @@ impl Directory {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(failed("stat", &self.path_of(name))(errno)),
+        }
+    }
+
+    /// When a file was written last, by the server's clock, since the Unix epoch. `None`: there is none of that name.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn changed_at(&self, name: &str) -> Result<Option<Duration>, ShareError> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC;
+        match rustix::fs::statx(&self.fd, name, flags, rustix::fs::StatxFlags::MTIME) {
+            Ok(stat) => {
+                let seconds = u64::try_from(stat.stx_mtime.tv_sec).unwrap_or_default();
+                Ok(Some(Duration::new(seconds, stat.stx_mtime.tv_nsec)))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(failed("statx", &self.path_of(name))(errno)),
+        }
+    }
+
+    /// Removes a file; one that is gone already is none the worse.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn remove(&self, name: &str) -> Result<(), ShareError> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(failed("removing", &self.path_of(name))(errno)),
         }
     }
 

@@ -11,10 +11,11 @@ pub use spare::Spare;
 use crate::{
     diagnostics::in_one_line,
     directories::{self, EnsureRequest},
+    heartbeats::{self, Heartbeat},
     histories,
     history::Histories,
     identity,
-    leader::{self, LeaderLock, LockAnswer, LockRequest},
+    leader::{self, LeaderLock, Leads, LockAnswer, LockRequest},
     missing_volumes::{self, CheckRequest},
     mount::{self, MountRequest, VOLUMES_ROOT},
     namespaces::{self, Bind},
@@ -31,6 +32,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
+    sync::Mutex,
 };
 
 /// The hidden subcommand that a child is started with.
@@ -101,10 +103,58 @@ pub enum Request {
         /// What.
         histories: Histories,
     },
+    /// Say who leads, and what the leader did last: for people. Answer: `()`.
+    WriteLeads {
+        /// The lock file's name.
+        name: String,
+        /// What.
+        leads: Leads,
+    },
+    /// Say that this agent is alive, and what it knows; the leader learns who else is. Answer: [`heartbeats::Fleet`], if asked for.
+    Beat {
+        /// This agent.
+        heartbeat: Heartbeat,
+        /// Whether to look at all of them.
+        look: bool,
+    },
 }
 
 fn trouble(error: &(dyn Error + 'static)) -> Trouble {
     Trouble::from(in_one_line(error))
+}
+
+/// Whoever answers questions about the share: workers, or what stands in for a share in tests of what asks.
+pub trait Answers: Send + Sync {
+    /// Asks, and waits no longer than `deadline`.
+    ///
+    /// # Errors
+    /// [`WorkerError`]
+    fn ask_within<A: DeserializeOwned + Send>(
+        &self,
+        request: &Request,
+        deadline: Duration,
+    ) -> impl Future<Output = Result<A, WorkerError>> + Send;
+}
+
+impl Answers for Spare {
+    async fn ask_within<A: DeserializeOwned + Send>(
+        &self,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<A, WorkerError> {
+        self.ask_within(request, deadline).await
+    }
+}
+
+/// One after the other.
+impl Answers for Mutex<Worker> {
+    async fn ask_within<A: DeserializeOwned + Send>(
+        &self,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<A, WorkerError> {
+        self.lock().await.ask_within(request, deadline).await
+    }
 }
 
 /// Why there is no answer.
@@ -271,9 +321,9 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
         Request::RoundTrip => json(told(round_trip::make())?),
         Request::Ensure(request) => json(told(directories::ensure(&request))?),
         Request::Lock(request) => match told(leader::try_lock(&request))? {
-            Ok(held) => {
+            Ok((held, leads)) => {
                 *lock = Some(held);
-                json(LockAnswer::Held)
+                json(LockAnswer::Held { leads })
             }
             Err(leads) => json(LockAnswer::Busy { leads }),
         },
@@ -286,6 +336,8 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
         Request::CheckVolumes(request) => json(told(missing_volumes::check(&request))?),
         Request::Paused => json(told(leader::paused())?),
         Request::ReadHistories { name } => json(told(histories::read(&name))?),
-        Request::WriteHistories { name, histories } => json(told(histories::write(&name, histories))?),
+        Request::WriteHistories { name, histories } => json(told(histories::write(&name, &histories))?),
+        Request::WriteLeads { name, leads } => json(told(leader::write_leads(&name, &leads))?),
+        Request::Beat { heartbeat, look } => json(told(heartbeats::beat(&heartbeat, look))?),
     }
 }

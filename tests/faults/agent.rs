@@ -135,8 +135,8 @@ pub(crate) fn clock(lab: &Lab, index: usize) -> Result<Seen, Error> {
     let guest = lab.instance(index);
     let writer = Writer::start(lab, index, "clock")?;
     let trail = Trail::begin(lab, index)?;
-    let watched = ["+ 1 day", "- 1 day"].iter().try_for_each(|jump| {
-        guest.run(&format!("date -s \"$(date '+%F %T') {jump}\""))?;
+    let watched = ["+ 86400", "- 86400"].iter().try_for_each(|jump| {
+        guest.run(&format!("date -s @$(( $(date +%s) {jump} ))"))?;
         wait::always(&lab.progress, "it is ready", Duration::from_secs(12), || {
             let answer = lab.health(index);
             if answer.status == 200 { Ok(()) } else { Err(answer.body) }

@@ -20,6 +20,9 @@ use std::{
 
 const ENVIRONMENT: &str = "/etc/volumes-agent/environment";
 const CONFIGURATION: &str = "/etc/volumes-agent/config.toml";
+/// ECS can't be told before it is known whom, or with which credentials.
+const STALE: &str = "ECS goes by what it was told before: new tasks wait for the gate, or fail by the guard";
+
 /// Everything that the metadata service would answer goes nowhere.
 const WITHOUT_METADATA: &str =
     "[Service]\nExecStartPre=/bin/sh -c 'ip route replace blackhole 169.254.169.254/32'";
@@ -173,7 +176,7 @@ pub(crate) fn metadata_down_at_boot(lab: &Lab, index: usize) -> Result<Seen, Err
     expect(state != "ready", "nothing is mounted before the instance is known", state.to_string())?;
     Ok(Seen::new(
         format!("since the boot: {}\nuntil {back:.1}: \"{said}\"", trail.told()?),
-        "new tasks wait for the gate",
+        STALE,
         NOTHING_WRITTEN,
     ))
 }
@@ -191,7 +194,7 @@ pub(crate) fn introspection_late(lab: &Lab, index: usize) -> Result<Seen, Error>
     trail.sees(lab, "gate open", Duration::from_secs(40))?;
     whole(lab, index)?;
     expect(gate == "unknown", "nobody is told before it is known whom", gate.to_string())?;
-    Ok(Seen::new(trail.told()?, "new tasks wait for the gate", NOTHING_WRITTEN))
+    Ok(Seen::new(trail.told()?, STALE, NOTHING_WRITTEN))
 }
 
 /// The agent starts with what an image has, and user-data writes the right configuration half a minute later, in two parts.

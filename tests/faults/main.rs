@@ -5,6 +5,7 @@
 
 mod agent;
 mod aws;
+mod leading;
 mod machine;
 mod mounting;
 mod row;
@@ -69,6 +70,13 @@ const ROWS: &[Row] = &[
     Row { name: "two_agents", told: "two agents started on one host", fault: Fault::OfAnInstance(agent::twice) },
     Row { name: "flags_in_containers", told: "a device node on the share (`mount_flags` inside of containers)", fault: Fault::OfAnInstance(server::flags_in_containers) },
     Row { name: "rebooted_without_server", told: "instance rebooted while the server is stopped", fault: Fault::Common(machine::rebooted_without_server) },
+    Row { name: "leader_cut_off", told: "the leader's network is down; a deploy", fault: Fault::Common(leading::cut_off) },
+    Row { name: "leader_killed", told: "the leader's power is cut; a deploy", fault: Fault::Common(leading::killed) },
+    Row { name: "leader_rebooted", told: "the leader is rebooted; a deploy", fault: Fault::Common(leading::rebooted) },
+    Row { name: "leader_frozen", told: "the leader's instance is frozen, and goes on; a deploy", fault: Fault::Common(leading::frozen) },
+    Row { name: "leader_process_frozen", told: "the leader's agent is stopped (SIGSTOP); a deploy", fault: Fault::Common(leading::process_frozen) },
+    Row { name: "leader_server_restarted", told: "a deploy; the server is killed and started again", fault: Fault::Common(leading::server_restarted) },
+    Row { name: "leader_drains", told: "the leader's instance is set to DRAINING; a deploy", fault: Fault::Common(leading::drains) },
 ];
 
 fn main() -> ExitCode {

@@ -334,6 +334,27 @@ impl Guest {
             .map_err(host::failed("start", Path::new("ssh")))
     }
 
+    /// Stops all of the machine, as a hypervisor that is paused does: SIGSTOP for every process of it.
+    ///
+    /// # Errors
+    /// When it can't be stopped.
+    pub fn freeze(&self) -> Result<(), Error> {
+        self.signal("STOP")
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it can't go on.
+    pub fn thaw(&self) -> Result<(), Error> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<(), Error> {
+        // Each process of the guest is one of the host's, and has the machine's arguments for its own.
+        host::sh(&format!("pkill -{signal} -f ubd0={},", self.changes.display())).map(drop)
+    }
+
     /// Takes the power away: no goodbye to anyone.
     ///
     /// # Errors

@@ -129,7 +129,7 @@ mod tests {
             reason: reason.to_owned(),
             running: 1,
             desired: 2,
-            failed: 0,
+            ..Deployment::default()
         }
     }
 

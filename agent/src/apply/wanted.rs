@@ -168,9 +168,7 @@ pub fn wanted(arn: &str, answer: Value, asked: Asked<'_>) -> Result<Wanted, Want
             fingerprint: patched.fingerprint,
             volumes: patched.volumes,
         },
-        (false, _) => {
-            Reading::Unpatched(Box::new(Unpatched { document: before.clone(), patched, family, is_active }))
-        }
+        (false, _) => Reading::Unpatched(Unpatched::new(&patched, family, is_active)),
     };
     Ok(Wanted { before, after, reading, is_declared, volumes, warnings })
 }

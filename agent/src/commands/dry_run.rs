@@ -100,6 +100,7 @@ fn changes(action: Action, mount: MountMode, observed: &Observed) -> Option<Stri
         | Action::Patch
         | Action::ReadStatistics
         | Action::LookAtContainers
+        | Action::Beat
         | Action::CheckVolumes => None,
     }
 }

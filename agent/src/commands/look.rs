@@ -12,6 +12,7 @@ use crate::{
     share_worker::{self, Request, Spare},
 };
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The share's answer; a share that is silent for longer is told as such.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -95,9 +96,14 @@ pub async fn at_services(
         rack,
         host_paths: config.host_paths.clone(),
         instance: String::new(),
+        container_instance: None,
         record: observed.lock_name(config).filter(|_| is_nfs && look.share_answers),
+        leads: None,
+        format: 1,
         only,
+        progress: watch::Sender::default(),
         memory: Memory::default(),
     };
-    Ok(round.run(&Ecs::new(&aws::connect(&region).await), &Spare::default(), None).await)
+    let ecs = Ecs::new(&aws::connect(&region).await);
+    Ok(round.run(&ecs, &Spare::default(), None::<&Spare>).await)
 }

@@ -1,7 +1,7 @@
 //! Sets the instance to DRAINING, or back to ACTIVE: described first, so that what an operator did is never taken for ours, and only while
 //! another instance could take its tasks.
 
-use super::{Done, Jobs, Sdk, sdk};
+use super::{Clients, Done, Jobs};
 use crate::{
     aws::AwsError,
     draining::{self, Drained},
@@ -90,14 +90,14 @@ impl Jobs {
     /// Sets it to DRAINING, or back.
     pub fn set_draining(
         &self,
-        cell: Sdk,
+        clients: Clients,
         region: String,
         request: DrainRequest,
         draining: bool,
     ) -> tokio::task::AbortHandle {
         self.spawn(async move {
-            let ecs = Ecs::new(sdk(&cell, &region).await);
-            let done = if draining { drain(&ecs, request).await } else { activate(&ecs, request).await };
+            let ecs = clients.ecs(&region).await;
+            let done = if draining { drain(ecs, request).await } else { activate(ecs, request).await };
             Done::Draining(draining, done)
         })
     }

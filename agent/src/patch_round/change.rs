@@ -2,81 +2,99 @@
 
 use super::{RoundError, Running, SHARE_DEADLINE, about};
 use crate::{
-    directories::{EnsureRequest, Ensured},
+    directories::{EnsureRequest, Ensured, Wanted},
     history::{Dropped, Moved},
     patch::{self, Needed},
     reading::{Unpatched, Verdict},
     report::{Outcome, timestamp},
     service::Service,
-    share_worker::{Request, Worker, WorkerError},
+    share_worker::{Answers, Request, WorkerError},
 };
 use nix::time::{ClockId, clock_gettime};
-use std::time::{Duration, SystemTime};
-use tokio::sync::Mutex;
-use tracing::info;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, SystemTime},
+};
+use tracing::{info, warn};
 
 /// For a write through the lock's descriptor.
 const CONFIRM_DEADLINE: Duration = Duration::from_secs(3);
 /// A confirmation older than this, on a clock that counts suspension, is none: the lock may be another's by now.
 const CONFIRMATION_LASTS: Duration = Duration::from_secs(3);
 
+/// Why each change is made, in the log.
+const WHY: &str = "its PRIMARY revision declares volumes that it does not mount";
+
 /// A proof that the lock was held, and patching not paused, a moment ago.
 #[derive(Debug, Clone, Copy)]
-struct Confirmation(Duration);
+pub(super) struct Confirmation(Duration);
 
-impl Running<'_> {
-    /// The directories of the volumes, before any task could need them. `Some`: why they can't be had.
-    pub(super) async fn ensure(&mut self, volumes: &[Needed]) -> Result<Option<String>, RoundError> {
+impl<S: Answers, L: Answers> Running<'_, S, L> {
+    /// The directories of the services' volumes, before any task could need them. Gives why some can't be had, by layout path.
+    pub(super) async fn directories(
+        &mut self,
+        services: &[Service],
+    ) -> Result<HashMap<String, String>, RoundError> {
+        let mut wanted = BTreeMap::new();
         if self.lock.is_none() {
-            return Ok(None);
+            return Ok(HashMap::new());
         }
-        for wanted in volumes {
-            if self.round.memory.ensured.contains(&wanted.relative) {
-                continue;
-            }
-            let request = EnsureRequest::new(
-                &wanted.rack,
-                &wanted.app,
-                vec![wanted.relative.clone()],
-                &self.round.instance,
-                timestamp(SystemTime::now()),
-            );
-            let ensured = self.share.ask_within::<Ensured>(&Request::Ensure(request), SHARE_DEADLINE).await;
-            match ensured {
-                Ok(ensured) => {
-                    for path in ensured.made {
-                        info!(volume = %path, "directory made");
-                    }
-                    self.round.memory.ensured.insert(wanted.relative.clone());
+        for service in services {
+            let Some(primary) = service.primary() else { continue };
+            let reading = match self.reading(&primary.task_definition, service.is_daemon).await {
+                Ok(reading) => reading,
+                // Told when the service is looked at.
+                Err(error) if error.of_one_service().is_some() => continue,
+                Err(error) => return Err(error),
+            };
+            for Needed { rack, app, relative } in reading.volumes() {
+                if !self.round.memory.ensured.contains(relative) {
+                    let (rack, app, path) = (rack.to_string(), app.to_string(), relative.clone());
+                    wanted.insert(relative.clone(), Wanted { rack, app, path });
                 }
-                Err(WorkerError::Failed(refusal)) => return Ok(Some(refusal.text)),
-                Err(error) => return Err(RoundError::Share(error)),
             }
         }
-        Ok(None)
+        if wanted.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let request = Request::Ensure(EnsureRequest {
+            volumes: wanted.values().cloned().collect(),
+            by: self.round.instance.clone(),
+            now: timestamp(SystemTime::now()),
+            format: self.round.format,
+        });
+        let Ensured { made, refused } =
+            self.share.ask_within(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?;
+        for path in made {
+            info!(cluster = %self.round.cluster, volume = %path, "directory made");
+        }
+        let refused: HashMap<_, _> = refused.into_iter().map(|refused| (refused.path, refused.why)).collect();
+        self.round.memory.ensured.extend(wanted.into_keys().filter(|path| !refused.contains_key(path)));
+        Ok(refused)
     }
 
     /// Registers, and compares ECS's answer with what was sent before anything uses it.
     pub(super) async fn register(
         &mut self,
-        lock: &Mutex<Worker>,
+        lock: &L,
         service: &Service,
         unpatched: &Unpatched,
     ) -> Result<Result<String, Verdict>, RoundError> {
-        let patched = &unpatched.patched;
-        let source = service.primary().map(|primary| primary.task_definition.clone()).unwrap_or_default();
+        let (_, source) = about(service);
+        let document = self.documents(service).await?.patched.clone();
         self.ecs.may_register().await;
         self.confirm(lock).await?.still_holds()?;
-        let answer = self.ecs.register(&patched.document).await?;
+        let (answer, request_id) = self.ecs.register(&document).await?;
         self.registered += 1;
         let arn = answer.pointer("/taskDefinition/taskDefinitionArn").and_then(serde_json::Value::as_str);
         let Some(arn) = arn.map(str::to_owned) else {
             let reason = "ECS's answer to RegisterTaskDefinition names no revision";
             return Ok(Err(Verdict::refused("refused-by-aws", reason)));
         };
-        let dropped = patch::dropped_fields(&patched.document, &answer);
+        let dropped = patch::dropped_fields(&document, &answer);
+        self.note(format!("registered {arn} for service {}", service.name));
+        info!(by = %self.round.instance, cluster = %self.round.cluster, service = %service.name, %source, revision = %arn, fingerprint = %unpatched.fingerprint, %request_id, why = WHY, "patched revision registered");
         if dropped.is_empty() {
-            info!(service = %service.name, %source, revision = %arn, fingerprint = %patched.fingerprint, "patched revision registered");
             return Ok(Ok(arn));
         }
         let reason = format!(
@@ -85,13 +103,15 @@ impl Running<'_> {
         );
         let known = Dropped { source, reason: reason.clone() };
         self.change_history(service, |history| history.dropped = Some(known));
+        // The next leader must not register it once more.
+        self.remember().await?;
         Ok(Err(Verdict::refused("dropped-field", reason)))
     }
 
     /// Moves the service, if it is still what was decided about.
     pub(super) async fn moved(
         &mut self,
-        lock: &Mutex<Worker>,
+        lock: &L,
         service: &Service,
         unpatched: &Unpatched,
         to: String,
@@ -103,17 +123,44 @@ impl Running<'_> {
             return Ok(Verdict::because(Outcome::Waiting, "superseded", reason));
         }
         self.confirm(lock).await?.still_holds()?;
-        self.ecs.update_service(&self.round.cluster, &service.arn, &to).await?;
+        let (now, request_id) = self.ecs.update_service(&self.round.cluster, &service.arn, &to).await?;
         self.updated += 1;
         let (from_deployment, source) = about(service);
-        info!(service = %service.name, from = %source, to = %to, "service updated");
-        let fingerprint = unpatched.patched.fingerprint.clone();
+        self.note(format!("moved service {} to {to}", service.name));
+        info!(by = %self.round.instance, cluster = %self.round.cluster, service = %service.name, from = %source, to = %to, deployment = %from_deployment, %request_id, why = WHY, "service updated");
+        let fingerprint = unpatched.fingerprint.clone();
+        let overtaken = now.as_ref().and_then(|now| now.overtaken(&source));
+        let overtaken = overtaken.map(|overtaken| overtaken.task_definition.clone());
         self.round.memory.refused.remove(&service.arn);
         self.change_history(service, |history| {
             history.moved =
                 Some(Moved { source, patched: to.clone(), fingerprint, from_deployment, has_failed: false });
         });
+        if let (Some(now), Some(overtaken)) = (&now, overtaken) {
+            return self.given_back(lock, now, overtaken).await;
+        }
         Ok(Verdict::because(Outcome::Updated, "moved", format!("moved to {to}")))
+    }
+
+    /// Moves the service to what its author deployed in the moment between the last look and our move. It is patched like any other
+    /// deploy then.
+    pub(super) async fn given_back(
+        &mut self,
+        lock: &L,
+        service: &Service,
+        to: String,
+    ) -> Result<Verdict, RoundError> {
+        self.ecs.may_update().await;
+        self.confirm(lock).await?.still_holds()?;
+        let (_, request_id) = self.ecs.update_service(&self.round.cluster, &service.arn, &to).await?;
+        self.updated += 1;
+        let (_, from) = about(service);
+        self.note(format!("moved service {} back to {to}", service.name));
+        warn!(by = %self.round.instance, cluster = %self.round.cluster, service = %service.name, %from, %to, %request_id, why = "somebody deployed it in the moment before the patch, which overtook it", "service moved back");
+        let reason = format!(
+            "moved back to {to}, which was deployed in the moment before a patch; it is patched next"
+        );
+        Ok(Verdict::because(Outcome::Updated, "moved", reason))
     }
 
     pub(super) async fn not_paused(&self) -> Result<(), RoundError> {
@@ -124,14 +171,10 @@ impl Running<'_> {
     }
 
     /// Asks whether an operator paused patching, then writes through the lock and notes when that began.
-    async fn confirm(&self, lock: &Mutex<Worker>) -> Result<Confirmation, RoundError> {
+    pub(super) async fn confirm(&self, lock: &L) -> Result<Confirmation, RoundError> {
         self.not_paused().await?;
         let begun = since_boot()?;
-        let mut worker = lock.lock().await;
-        worker
-            .ask_within::<()>(&Request::ConfirmLock, CONFIRM_DEADLINE)
-            .await
-            .map_err(RoundError::LostLock)?;
+        lock.ask_within::<()>(&Request::ConfirmLock, CONFIRM_DEADLINE).await.map_err(RoundError::LostLock)?;
         Ok(Confirmation(begun))
     }
 }

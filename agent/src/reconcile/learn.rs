@@ -117,7 +117,8 @@ impl Agent {
                     }
                 }
             }
-            Done::Lead(result) => self.led(*result),
+            Done::Lead(result) => self.led(result),
+            Done::Beat(result) => self.beaten(result),
             Done::Round(result) => self.patched(*result),
             Done::Draining(draining, result) => self.drained(draining, result),
             Done::Looked(looked) => self.looked(looked),

@@ -112,6 +112,12 @@ impl Agent {
                 if let Some(statistics) = self.ended(Action::ReadStatistics, result.map_err(Trouble::from))
                     && self.is_mounted(mount)
                 {
+                    let problem =
+                        |statistics: &Option<Statistics>| statistics.as_ref().and_then(Statistics::problem);
+                    // Over once the share answers, and worth knowing after that.
+                    if let (None, Some(problem)) = (problem(&self.looks.statistics), problem(&statistics)) {
+                        warn!(%problem, "the lease is over");
+                    }
                     self.looks.statistics = statistics;
                 }
             }

@@ -15,6 +15,15 @@ pub(super) enum Service {
     Efs,
 }
 
+impl Service {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ecs => "ECS",
+            Self::Efs => "EFS",
+        }
+    }
+}
+
 /// What the last call to each found.
 #[derive(Debug, Default)]
 pub(super) struct Reach {
@@ -32,8 +41,10 @@ impl Reach {
         }
         let reachable = self.silent.is_empty();
         if self.report.reachable != Some(reachable) {
-            self.report = AwsReport { reachable: Some(reachable), since: Some(timestamp(SystemTime::now())) };
+            self.report.reachable = Some(reachable);
+            self.report.since = Some(timestamp(SystemTime::now()));
         }
+        self.report.silent = self.silent.iter().map(|service| service.name().to_owned()).collect();
     }
 
     /// Notes it of a call's outcome.
@@ -59,7 +70,8 @@ mod tests {
         reach.note(Service::Efs, false);
         let since = reach.report().since;
         reach.note(Service::Ecs, true);
-        assert_eq!(reach.report(), AwsReport { reachable: Some(false), since });
+        let silent = vec!["EFS".to_owned()];
+        assert_eq!(reach.report(), AwsReport { reachable: Some(false), since, silent });
         reach.note(Service::Efs, true);
         assert_eq!(reach.report().reachable, Some(true));
     }

@@ -247,6 +247,7 @@ impl Agent {
         let codes: BTreeSet<String> =
             troubles.iter().chain([&reason]).filter_map(|trouble| trouble.code.clone()).collect();
         let mut patching = self.patching.clone();
+        patching.round = *self.progress.borrow();
         if !config.patch {
             patching.role = Role::Off;
         }

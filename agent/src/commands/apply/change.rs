@@ -74,7 +74,7 @@ impl Looking<'_> {
             }
             self.ecs.may_register().await;
             let error = match self.ecs.register(&found.wanted.after).await {
-                Ok(answer) => return kept(&found.wanted.after, &answer),
+                Ok((answer, _)) => return kept(&found.wanted.after, &answer),
                 Err(error) => error,
             };
             tries += 1;

@@ -7,7 +7,7 @@ use crate::{
     },
     aws::AwsError,
     ecs::Ecs,
-    family,
+    family::{self, Versions},
     history::History,
     labelling::Labelling,
     names::{App, Rack},
@@ -221,12 +221,15 @@ impl Looking<'_> {
             match rollout::next(facts) {
                 Next::LearnInstances => instances = Some(self.ecs.instances(self.cluster).await?),
                 Next::LearnLatest(unpatched) => {
-                    let learnt =
-                        family::latest(self.ecs, revision, unpatched, None, family::same_source).await?;
-                    latest = Some(learnt);
+                    let versions = Versions { source: &wanted.before, patched: &wanted.after };
+                    let family = &unpatched.family;
+                    let same = family::same_source;
+                    latest = Some(family::latest(self.ecs, revision, family, versions, None, same).await?);
                 }
                 Next::Register(_) => return Ok(Ok(Step::Register)),
                 Next::Move(_, to) => return Ok(Ok(Step::MoveTo(to))),
+                // The leader sees to it; here it is as it should be.
+                Next::GiveBack(_) => return Ok(Ok(Step::InPlace)),
                 Next::Stay(verdict) => return Ok(stay(&wanted.reading, verdict)),
                 // There is no memory that could hold one.
                 Next::LearnFailure(moved) => {
