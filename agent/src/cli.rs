@@ -2,8 +2,9 @@
 
 use crate::commands::{
     adopt_share::AdoptShareArgs, apply::ApplyArgs, check_config::CheckConfigArgs, config::ConfigArgs,
-    doctor::DoctorArgs, explain::ExplainArgs, explain_service::ExplainServiceArgs, messages::MessageFormat,
-    patch::PatchArgs, plan::PlanArgs, run::RunArgs, start::StartArgs, status::StatusArgs, wait::WaitArgs,
+    doctor::DoctorArgs, explain::ExplainArgs, explain_service::ExplainServiceArgs, ls::LsArgs,
+    messages::MessageFormat, patch::PatchArgs, plan::PlanArgs, run::RunArgs, start::StartArgs,
+    status::StatusArgs, wait::WaitArgs,
 };
 use clap::{Parser, Subcommand};
 
@@ -39,6 +40,8 @@ pub enum Command {
     Wait(WaitArgs),
     /// What the daemon on this instance knows: ready (0), not ready (1), no daemon (3).
     Status(StatusArgs),
+    /// The volumes: where they are, who uses them, what nobody uses; something is not known (1), nothing is (3).
+    Ls(LsArgs),
     /// Everything a person would check on this instance: all well (0), warnings (1), a check failed (2).
     Doctor(DoctorArgs),
     /// Say that the share at /volumes is the right one: a restored copy, or one that fstab mounted; refused (1).

@@ -14,6 +14,7 @@ pub mod explain_service;
 pub mod files;
 pub mod guard;
 pub mod look;
+pub mod ls;
 pub mod messages;
 pub mod patch;
 pub mod plan;
@@ -54,6 +55,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Guard => guard::run(),
         Command::Wait(args) => wait::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Ls(args) => ls::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::ExplainService(args) => explain_service::run(&args),

@@ -12,7 +12,7 @@ pub enum Exit {
     Refused = 1,
     /// `plan --detailed-exitcode`: changes are pending; `doctor`: a check failed.
     Pending = 2,
-    /// `status`: no daemon answers.
+    /// `status`: no daemon answers; `ls`: neither the share nor ECS does.
     NoDaemon = 3,
     /// `apply`: a deployment failed, was rolled back or replaced; what was registered is named.
     DeploymentFailed = 4,

@@ -494,6 +494,7 @@ fn service_of(answer: &aws_sdk_ecs::types::Service) -> Option<Service> {
             task_definition: revision.to_owned(),
             running: count(answer.running_count()),
             desired: count(answer.desired_count()),
+            created: primary.and_then(|set| since_epoch(set.created_at())),
             ..Deployment::default()
         }));
     }
@@ -515,12 +516,12 @@ fn service_of(answer: &aws_sdk_ecs::types::Service) -> Option<Service> {
 /// Events come newest first (API reference, Service); developer guide, "service event messages".
 fn unplaced(event: &aws_sdk_ecs::types::ServiceEvent) -> Option<(Duration, String)> {
     let message = event.message().filter(|message| message.contains("unable to place a task"))?;
-    let at = u64::try_from(event.created_at()?.secs()).ok()?;
-    Some((Duration::from_secs(at), message.to_owned()))
+    Some((since_epoch(event.created_at())?, message.to_owned()))
 }
 
-fn since_epoch(at: &DateTime) -> Option<Duration> {
-    Some(Duration::new(u64::try_from(at.secs()).ok()?, at.subsec_nanos()))
+fn since_epoch(time: Option<&DateTime>) -> Option<Duration> {
+    let time = time?;
+    Some(Duration::new(u64::try_from(time.secs()).ok()?, time.subsec_nanos()))
 }
 
 fn deployment(answer: &aws_sdk_ecs::types::Deployment) -> Option<Deployment> {
@@ -538,7 +539,7 @@ fn deployment(answer: &aws_sdk_ecs::types::Deployment) -> Option<Deployment> {
         running: count(answer.running_count()),
         desired: count(answer.desired_count()),
         failed: count(answer.failed_tasks()),
-        created: answer.created_at().and_then(since_epoch).unwrap_or_default(),
+        created: since_epoch(answer.created_at()),
     })
 }
 

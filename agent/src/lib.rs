@@ -17,6 +17,7 @@
 //! | [`mount_state`], [`observed`], [`plan`] | what the share is to the instance, and what to do next |
 //! | [`doctor`] | what everything that can be looked at comes to, check by check |
 //! | [`containers`] | who writes elsewhere than to the share |
+//! | [`listing`] | which volumes there are, who uses them, and which nobody does |
 //! | [`draining`] | when ECS is told to move tasks away |
 //! | [`problem`], [`trouble`], [`sources`], [`codes`], [`silence`], [`report`], [`metrics`], [`diagnostics`] | what people and programs read |
 //!
@@ -27,7 +28,7 @@
 //! | [`mountinfo`], [`mountstats`], [`mount`], [`read_ahead`], [`guard`] | the kernel: what is mounted and what it counts, mount(2), the immutable flag |
 //! | [`namespaces`] | the mount tables of containers |
 //! | [`share_worker`] | child processes, for all calls on the share |
-//! | [`share`], [`identity`], [`directories`], [`missing_volumes`], [`leader`], [`histories`], [`heartbeats`], [`round_trip`] | the share, from inside such a child |
+//! | [`share`], [`identity`], [`directories`], [`missing_volumes`], [`inventory`], [`leader`], [`histories`], [`heartbeats`], [`round_trip`] | the share, from inside such a child |
 //! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
 //! | [`target_search`], [`dns`], [`port`] | where the share can be mounted from, with AWS and without |
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
@@ -69,11 +70,13 @@ pub mod history;
 pub mod identity;
 pub mod images;
 pub mod imds;
+pub mod inventory;
 pub mod jobs;
 pub mod labelling;
 pub mod labels;
 pub mod layout;
 pub mod leader;
+pub mod listing;
 pub mod loopback;
 pub mod memory;
 pub mod metrics;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// The records' directory in the agent's own.
-const RECORDS: &str = "volumes";
+pub(crate) const RECORDS: &str = "volumes";
 /// Who renames a directory into its place notes the inode before it (seeding): what looks wrong is looked at again after this.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 
@@ -23,6 +23,8 @@ pub struct CheckRequest {
     pub after: Option<String>,
     /// Stop after about so many milliseconds, and be asked again.
     pub budget_ms: u64,
+    /// The names of the records to look at. `None`: all there are.
+    pub only: Option<Vec<String>>,
 }
 
 /// What was found.
@@ -131,7 +133,11 @@ pub fn check(request: &CheckRequest) -> Result<Checked, ShareError> {
     let root = Directory::root()?;
     let Some(agent) = root.open(AGENT_DIRECTORY)? else { return Ok(checked) };
     let Some(records) = agent.open(RECORDS)? else { return Ok(checked) };
-    for name in to_check(records.names()?, request.after.as_deref()) {
+    let names = match &request.only {
+        Some(names) => names.clone(),
+        None => records.names()?,
+    };
+    for name in whole_records(names, request.after.as_deref()) {
         checked.records += 1;
         match look(&root, &records, &name) {
             Ok(None) => {}
@@ -160,7 +166,7 @@ pub fn check(request: &CheckRequest) -> Result<Checked, ShareError> {
 }
 
 /// The records' names, in order, after the one where the last look stopped. Files that are being written begin with a dot.
-fn to_check(mut names: Vec<String>, after: Option<&str>) -> Vec<String> {
+pub(crate) fn whole_records(mut names: Vec<String>, after: Option<&str>) -> Vec<String> {
     names.retain(|name| {
         name.ends_with(".json") && !name.starts_with('.') && after.is_none_or(|after| name.as_str() > after)
     });
@@ -288,8 +294,8 @@ mod tests {
     #[test]
     fn only_whole_records_are_looked_at_in_their_order() {
         let names = ["b.json", ".a.json.0123", "a.json", "notes"].map(str::to_owned).to_vec();
-        assert_eq!(to_check(names.clone(), None), ["a.json", "b.json"]);
-        assert_eq!(to_check(names, Some("a.json")), ["b.json"]);
+        assert_eq!(whole_records(names.clone(), None), ["a.json", "b.json"]);
+        assert_eq!(whole_records(names, Some("a.json")), ["b.json"]);
     }
 
     proptest! {

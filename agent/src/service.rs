@@ -49,8 +49,8 @@ pub struct Deployment {
     pub desired: u32,
     /// Tasks that failed to start.
     pub failed: u32,
-    /// When it was made, since the Unix epoch; nothing where ECS doesn't tell.
-    pub created: Duration,
+    /// When it was begun, since the Unix epoch, where that is told.
+    pub created: Option<Duration>,
 }
 
 /// `rolloutState` (API reference, Deployment): only rolling updates have it.
@@ -104,11 +104,13 @@ impl Service {
         if self.is_rolling_back() || others().any(|other| other.task_definition == primary.task_definition) {
             return None;
         }
-        let decided_about =
-            others().filter(|other| other.task_definition == source).map(|other| other.created).max()?;
+        let decided_about = others()
+            .filter(|other| other.task_definition == source)
+            .filter_map(|other| other.created)
+            .max()?;
         others()
             .filter(|other| other.task_definition != source && other.rollout != Rollout::Failed)
-            .filter(|other| other.created > decided_about && other.created < primary.created)
+            .filter(|other| other.created > Some(decided_about) && other.created < primary.created)
             .max_by_key(|other| other.created)
     }
 
@@ -201,7 +203,7 @@ mod tests {
     #[test]
     fn only_a_deploy_between_the_look_and_the_move_was_overtaken() {
         let at = |seconds, task_definition: &str, is_primary, rollout| Deployment {
-            created: Duration::from_secs(seconds),
+            created: Some(Duration::from_secs(seconds)),
             task_definition: task_definition.to_owned(),
             is_primary,
             rollout,

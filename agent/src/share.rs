@@ -7,10 +7,10 @@
 
 use crate::mount::VOLUMES_ROOT;
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, ResolveFlags},
+    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
@@ -120,6 +120,15 @@ pub struct Directory {
     path: String,
 }
 
+/// Something in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its name; what is no UTF-8 in it is replaced, so that it is told, though it can't be opened by that.
+    pub name: String,
+    /// The inode of a directory; none for anything else, a symlink to a directory too.
+    pub inode: Option<u64>,
+}
+
 /// What became of a file that should be made.
 #[derive(Debug)]
 pub enum Created {
@@ -142,6 +151,13 @@ impl Directory {
         #[allow(clippy::unnecessary_cast)]
         let is_nfs = stat.f_type as i64 == NFS_SUPER_MAGIC;
         if is_nfs { Ok(Self { fd, path: String::new() }) } else { Err(ShareError::NotMounted) }
+    }
+
+    /// A directory of any file system in the place of the volumes root, for tests.
+    #[cfg(test)]
+    pub(crate) fn in_place_of_root(path: &std::path::Path) -> Self {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Self { fd: rustix::fs::open(path, flags, Mode::empty()).unwrap(), path: String::new() }
     }
 
     /// The agent's own directory, or one below it, made where it is missing; readable by root alone.
@@ -273,6 +289,39 @@ impl Directory {
             );
         }
         Ok(names)
+    }
+
+    /// What is in it by the server's word, in no order. `None`: more than `most`.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn entries(&self, most: usize) -> Result<Option<Vec<Entry>>, ShareError> {
+        self.refresh()?;
+        let listed = rustix::fs::Dir::read_from(&self.fd).map_err(failed("listing", &self.path))?;
+        let mut entries = Vec::new();
+        for entry in listed {
+            let entry = entry.map_err(failed("listing", &self.path))?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            if entries.len() == most {
+                return Ok(None);
+            }
+            // The inode that a listing gives need not be the one that stat(2) gives, and records have that one.
+            let inode = if entry.file_type() == FileType::RegularFile {
+                None
+            } else {
+                match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => FileType::from_raw_mode(stat.st_mode).is_dir().then_some(stat.st_ino),
+                    // Removed meanwhile.
+                    Err(Errno::NOENT | Errno::STALE) => continue,
+                    Err(errno) => return Err(failed("stat", &self.path_of(&name.to_string_lossy()))(errno)),
+                }
+            };
+            entries.push(Entry { name: name.to_string_lossy().into_owned(), inode });
+        }
+        Ok(Some(entries))
     }
 
     /// Opens a file with the walk's rules.

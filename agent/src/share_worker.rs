@@ -15,6 +15,7 @@ use crate::{
     histories,
     history::Histories,
     identity,
+    inventory::{self, ListRequest, PageRequest},
     leader::{self, LeaderLock, Leads, LockAnswer, LockRequest},
     missing_volumes::{self, CheckRequest},
     mount::{self, MountRequest, VOLUMES_ROOT},
@@ -89,6 +90,14 @@ pub enum Request {
     AreDeleted(Vec<Bind>),
     /// Compare volumes' directories with their records. Answer: [`missing_volumes::Checked`].
     CheckVolumes(CheckRequest),
+    /// Read who owns which app's directory. Answer: a [`inventory::Page`] of [`inventory::Owner`].
+    ReadOwners(PageRequest),
+    /// Read volumes' records. Answer: a [`inventory::Page`] of [`inventory::Record`].
+    ReadRecords(PageRequest),
+    /// What is in directories. Answer: an [`inventory::Listed`] for each, in their order, as far as the budget went.
+    ListDirectories(ListRequest),
+    /// The clusters that have or had a leader. Answer: the names of their locks.
+    ListLeaders,
     /// Whether an operator paused patching by the file `pause`. Answer: `bool`.
     Paused,
     /// Read what is remembered of a cluster's services. Answer: [`Histories`].
@@ -334,6 +343,10 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
         Request::ScanContainers => json(told(namespaces::scan())?),
         Request::AreDeleted(binds) => json(namespaces::are_deleted(&binds)),
         Request::CheckVolumes(request) => json(told(missing_volumes::check(&request))?),
+        Request::ReadOwners(request) => json(told(inventory::owners(&request))?),
+        Request::ReadRecords(request) => json(told(inventory::records(&request))?),
+        Request::ListDirectories(request) => json(told(inventory::list(&request))?),
+        Request::ListLeaders => json(told(inventory::leaders())?),
         Request::Paused => json(told(leader::paused())?),
         Request::ReadHistories { name } => json(told(histories::read(&name))?),
         Request::WriteHistories { name, histories } => json(told(histories::write(&name, &histories))?),

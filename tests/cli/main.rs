@@ -6,6 +6,7 @@
 mod apply;
 mod cluster;
 mod documents;
+mod ls;
 mod messages;
 mod services;
 
@@ -97,6 +98,7 @@ fn help_reads_well() {
         "guard",
         "wait",
         "status",
+        "ls",
         "doctor",
         "explain",
         "explain-service",

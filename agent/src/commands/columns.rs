@@ -1,5 +1,6 @@
-//! Rows as aligned lines, each column as wide as it looks.
+//! Rows as aligned lines, each column as wide as it looks, and how many columns a reader has.
 
+use std::io::IsTerminal;
 use unicode_width::UnicodeWidthStr;
 
 /// A line for the heads and one a row; the last column is not padded.
@@ -16,6 +17,21 @@ pub fn aligned<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> Vec<St
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     std::iter::once(&heads).chain(rows).map(line).collect()
+}
+
+/// How many columns there are: those of the terminal, else `COLUMNS`. None where neither says it: logs and pipes have no end of a
+/// line, and a line a volume is what they are searched for.
+pub fn width() -> Option<usize> {
+    let of_terminal = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    let of_variable = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let found =
+        if std::io::stdout().is_terminal() { of_terminal().or_else(of_variable) } else { of_variable() };
+    found.filter(|width| *width > 0)
+}
+
+/// Whether all lines fit where there are so many columns.
+pub fn fit(lines: &[String], width: Option<usize>) -> bool {
+    width.is_none_or(|width| lines.iter().all(|line| line.width() <= width))
 }
 
 #[cfg(test)]

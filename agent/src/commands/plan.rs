@@ -7,7 +7,7 @@ use crate::{
     commands::{
         Format,
         apply::ServicesArgs,
-        declared,
+        columns, declared,
         files::{ComposeArgs, print, read_compose},
         messages::{MessageFormat, Messages},
     },
@@ -120,7 +120,7 @@ fn plan(args: &PlanArgs, messages: &mut Messages) -> Result<Option<Exit>, Failur
         Format::Json => print(&format!("{:#}\n", as_json(&decision, changes.as_ref())))?,
         Format::Text => {
             let changes = changes.as_ref().map(Changes::page).unwrap_or_default();
-            print(&format!("{}{changes}", table::page(&decision, table::width())))?
+            print(&format!("{}{changes}", table::page(&decision, columns::width())))?
         }
     };
     let is_refused = !decision.refusals.is_empty();

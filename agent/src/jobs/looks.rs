@@ -127,7 +127,7 @@ impl Jobs {
     /// Compares volumes' directories with their records, from where the last look stopped.
     pub fn check_volumes(&self, after: Option<String>) -> tokio::task::AbortHandle {
         let budget_ms = CHECK_BUDGET.as_millis().try_into().unwrap_or(u64::MAX);
-        let request = Request::CheckVolumes(CheckRequest { after, budget_ms });
+        let request = Request::CheckVolumes(CheckRequest { after, budget_ms, only: None });
         let share = self.share.clone();
         self.spawn(async move {
             let begun = Instant::now();

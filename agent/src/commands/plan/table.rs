@@ -1,25 +1,13 @@
 //! A plan as a table that fits its reader's terminal: a line a volume, else a volume below its service.
 
 use crate::{
-    commands::columns::aligned,
+    commands::columns::{aligned, fit},
     deploy::{Decision, Planned},
     layout::Kind,
     names::ServiceName,
 };
-use std::io::IsTerminal;
-use unicode_width::UnicodeWidthStr;
 
 const HEADS: [&str; 3] = ["SERVICE", "IN THE CONTAINER", "LIVES AT"];
-
-/// How many columns there are: those of the terminal, else `COLUMNS`. None where neither says it: logs and pipes have no end of a
-/// line, and a line a volume is what they are searched for.
-pub(super) fn width() -> Option<usize> {
-    let of_terminal = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-    let of_variable = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let found =
-        if std::io::stdout().is_terminal() { of_terminal().or_else(of_variable) } else { of_variable() };
-    found.filter(|width| *width > 0)
-}
 
 /// The table.
 pub(super) fn page(decision: &Decision, width: Option<usize>) -> String {
@@ -34,11 +22,7 @@ pub(super) fn page(decision: &Decision, width: Option<usize>) -> String {
     }
     // Easy to read and to search.
     let flat = aligned(HEADS, &rows);
-    if width.is_none_or(|width| flat.iter().all(|line| line.width() <= width)) {
-        flat.into_iter().map(|line| line + "\n").collect()
-    } else {
-        stacked(&rows)
-    }
+    if fit(&flat, width) { flat.into_iter().map(|line| line + "\n").collect() } else { stacked(&rows) }
 }
 
 fn row(planned: &Planned, shared_by: &[&ServiceName]) -> [String; 3] {
