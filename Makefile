@@ -33,8 +33,10 @@ test-faults: build
 test-corpus: build
 	CORPUS=$(CORPUS) target/release/corpus
 
-# The mount half on a booted instance beside its floors; the compose reader against the Go Docker Compose of a newer Debian.
+# The mount half on a booted instance beside its floors; the leader's rounds beside a plain client of the same SDK; the compose reader against
+# the Go Docker Compose of a newer Debian.
 bench: build
+	$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench fleet
 	$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench mount
 	tests/install-compose .lab/cache/compose
 	CORPUS=$(abspath $(CORPUS)) PEER=$(abspath .lab/cache/compose/docker-compose) \

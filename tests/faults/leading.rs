@@ -5,7 +5,8 @@ use crate::{
     row::{BACK, NOTHING_WRITTEN, Seen, whole},
     trail::Trail,
 };
-use lab::{Error, Lab, app, expect, network, wait};
+use lab::{Error, Lab, app, cluster::CLUSTER, expect, network, wait};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// A server frees the lock of a client that is silent once its lease is over, and looks for such clients now and then; the follower tries every
@@ -40,9 +41,19 @@ impl Before {
         })
     }
 
-    /// A plain deploy, without volumes, in the middle of the fault.
+    /// A plain deploy of new code, without volumes, in the middle of the fault.
     fn deploy(&self, lab: &Lab) -> Result<(), Error> {
-        app::deploy(lab).map(drop)
+        let mut document: Value =
+            serde_json::from_str(&app::file("task-definition.json")?).unwrap_or_default();
+        // The same code again and again would be a pipeline that fights.
+        let release = json!({ "name": "RELEASE", "value": self.revisions.to_string() });
+        document["containerDefinitions"][0]["environment"] = json!([release]);
+        let revision = app::register(lab, &document)?;
+        lab.ecs(
+            "UpdateService",
+            &json!({ "cluster": CLUSTER, "service": app::SERVICE, "taskDefinition": revision }),
+        )
+        .map(drop)
     }
 
     /// Waits until the other instance leads. Gives after how long.
@@ -164,7 +175,7 @@ pub(crate) fn drains(lab: &Lab) -> Result<Seen, Error> {
     let set = |status: &str| {
         lab.ecs(
             "UpdateContainerInstancesState",
-            &serde_json::json!({ "cluster": lab::cluster::CLUSTER, "containerInstances": [arn], "status": status }),
+            &json!({ "cluster": CLUSTER, "containerInstances": [arn], "status": status }),
         )
     };
     set("DRAINING")?;

@@ -11,8 +11,8 @@ use lab::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Two rounds of the leader, and some.
-pub(crate) const ROUNDS: Duration = Duration::from_secs(22);
+/// A quiet round of the leader, and some.
+pub(crate) const ROUNDS: Duration = Duration::from_secs(35);
 
 /// A source revision of a family of its own, whose one container sleeps.
 pub(crate) fn source(lab: &Lab, family: &str, change: impl FnOnce(&mut Value)) -> Result<String, Error> {

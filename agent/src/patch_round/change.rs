@@ -95,6 +95,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         self.note(format!("registered {arn} for service {}", service.name));
         info!(by = %self.round.instance, cluster = %self.round.cluster, service = %service.name, %source, revision = %arn, fingerprint = %unpatched.fingerprint, %request_id, why = WHY, "patched revision registered");
         if dropped.is_empty() {
+            self.read_registered(&arn, service.is_daemon, answer);
             return Ok(Ok(arn));
         }
         let reason = format!(

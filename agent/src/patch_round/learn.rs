@@ -12,6 +12,7 @@ use crate::{
     service::{Instances, Service},
     share_worker::Answers,
 };
+use serde_json::Value;
 use std::{sync::Arc, time::Instant};
 use tracing::warn;
 
@@ -37,6 +38,13 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         let answer = self.ecs.task_definition(arn).await?;
         let reader = Reader { rack: &self.round.rack, host_paths: &self.round.host_paths, is_daemon };
         Ok(reader.read(arn, answer))
+    }
+
+    /// Reads what was just registered from ECS's own answer, which is all that describing it would say.
+    pub(super) fn read_registered(&mut self, arn: &str, is_daemon: bool, answer: Value) {
+        let reader = Reader { rack: &self.round.rack, host_paths: &self.round.host_paths, is_daemon };
+        let (reading, _) = reader.read(arn, answer);
+        self.round.memory.readings.insert((arn.to_owned(), is_daemon), Arc::new(reading));
     }
 
     /// The documents of a revision that is to be patched: kept from its reading, or read again.

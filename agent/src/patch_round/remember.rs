@@ -99,7 +99,16 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             .map(|deployment| deployment.task_definition.as_str())
             .collect();
         let memory = &mut self.round.memory;
-        memory.readings.retain(|(revision, _), _| runs.contains(revision.as_str()));
+        // What services were moved to in this round is not among what they ran when it began.
+        let moved: HashSet<&str> = memory
+            .histories
+            .iter()
+            .flat_map(|histories| histories.services.values())
+            .filter_map(|history| Some(history.moved.as_ref()?.patched.as_str()))
+            .collect();
+        memory
+            .readings
+            .retain(|(revision, _), _| runs.contains(revision.as_str()) || moved.contains(revision.as_str()));
         memory.refused.retain(|arn, _| are.contains(arn.as_str()));
         memory.said.retain(|arn, _| are.contains(arn.as_str()));
         let Some(histories) = &mut memory.histories else { return };

@@ -17,9 +17,9 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         let task_definition = service.primary().map_or("", |primary| primary.task_definition.as_str());
         match (before.is_some_and(|(_, _, without)| without), now.2) {
             (false, true) => {
-                error!(%cluster, service = %name, %task_definition, tasks = tasks_without_volumes, outcome = verdict.outcome.name(), %reason, "tasks run without their volumes: what they write there is lost with them");
+                error!(service = %name, %cluster, %task_definition, tasks = tasks_without_volumes, outcome = verdict.outcome.name(), %reason, "tasks run without their volumes: what they write there is lost with them");
             }
-            (true, false) => info!(%cluster, service = %name, "no task runs without its volumes any more"),
+            (true, false) => info!(service = %name, %cluster, "no task runs without its volumes any more"),
             _ => {}
         }
         let is_said = |outcome| matches!(outcome, Outcome::Refused | Outcome::Waiting | Outcome::LeftAlone);
@@ -30,14 +30,14 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             return;
         }
         if let Some((outcome, code)) = was {
-            info!(%cluster, service = %name, was = outcome.name(), code = code.unwrap_or_default(), now = verdict.outcome.name(), "over");
+            info!(service = %name, %cluster, was = outcome.name(), code = code.unwrap_or_default(), now = verdict.outcome.name(), "over");
         }
         match is {
             Some((Outcome::Refused, code)) => {
-                warn!(%cluster, service = %name, %task_definition, code = code.unwrap_or_default(), %reason, "refused");
+                warn!(service = %name, %cluster, %task_definition, code = code.unwrap_or_default(), %reason, "refused");
             }
             Some((outcome, code)) => {
-                info!(%cluster, service = %name, %task_definition, code = code.unwrap_or_default(), %reason, "{}", outcome.name());
+                info!(service = %name, %cluster, %task_definition, code = code.unwrap_or_default(), %reason, "{}", outcome.name());
             }
             None => {}
         }
