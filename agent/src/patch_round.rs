@@ -241,8 +241,8 @@ struct Running<'a, S, L> {
     lock: Option<&'a L>,
     /// Asked for only if somebody needs it, and not believed for long.
     instances: Option<(Instant, Instances)>,
-    /// Of revisions that were just read.
-    documents: HashMap<String, Documents>,
+    /// Of revisions that were just read, by revision and whether it is for a daemon: that decides what it becomes.
+    documents: HashMap<(String, bool), Documents>,
     services: Vec<ServiceReport>,
     steps: Vec<String>,
     registered: u64,

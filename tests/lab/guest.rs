@@ -334,7 +334,7 @@ impl Guest {
             .map_err(host::failed("start", Path::new("ssh")))
     }
 
-    /// Stops all of the machine, as a hypervisor that is paused does: SIGSTOP for every process of it.
+    /// Stops the machine, as a hypervisor that pauses it does.
     ///
     /// # Errors
     /// When it can't be stopped.
@@ -350,9 +350,13 @@ impl Guest {
         self.signal("CONT")
     }
 
+    /// To the guest's kernel alone, `unshare`'s only child: what runs in the guest stops with it, and is traced by it, so that a signal of its
+    /// own would be taken for an event.
     fn signal(&self, signal: &str) -> Result<(), Error> {
-        // Each process of the guest is one of the host's, and has the machine's arguments for its own.
-        host::sh(&format!("pkill -{signal} -f ubd0={},", self.changes.display())).map(drop)
+        match self.machine().as_ref().map(Child::id) {
+            Some(id) => host::sh(&format!("pkill -{signal} -P {id}")).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Takes the power away: no goodbye to anyone.

@@ -25,12 +25,12 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         }
         let (reading, documents) = self.read(arn, is_daemon).await?;
         let reading = Arc::new(reading);
-        self.round.memory.readings.insert(key, reading.clone());
         if let Some(documents) = documents
             && self.documents.len() < DOCUMENTS_KEPT
         {
-            self.documents.insert(arn.to_owned(), documents);
+            self.documents.insert(key.clone(), documents);
         }
+        self.round.memory.readings.insert(key, reading.clone());
         Ok(reading)
     }
 
@@ -50,15 +50,16 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
     /// The documents of a revision that is to be patched: kept from its reading, or read again.
     pub(super) async fn documents(&mut self, service: &Service) -> Result<&Documents, RoundError> {
         let arn = service.primary().map(|primary| primary.task_definition.clone()).unwrap_or_default();
-        let documents = match self.documents.remove(&arn) {
+        let key = (arn, service.is_daemon);
+        let documents = match self.documents.remove(&key) {
             Some(documents) => documents,
             None => {
-                let (_, documents) = self.read(&arn, service.is_daemon).await?;
-                let cause = format!("{arn} is not what it was a moment ago");
+                let (_, documents) = self.read(&key.0, service.is_daemon).await?;
+                let cause = format!("{} is not what it was a moment ago", key.0);
                 documents.ok_or(AwsError::Garbled { call: "ecs:DescribeTaskDefinition", cause })?
             }
         };
-        Ok(self.documents.entry(arn).or_insert(documents))
+        Ok(self.documents.entry(key).or_insert(documents))
     }
 
     /// The instances, if they were asked for a moment ago.
