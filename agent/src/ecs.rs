@@ -441,7 +441,9 @@ impl Ecs {
         Ok((body.json(CALL)?, answer.request_id().unwrap_or_default().to_owned()))
     }
 
-    /// Moves a service to another revision; everything else of it stays as it is. Returns the service as it is then, and the request's id.
+    /// Moves a service to another revision; everything else of it stays as it is.
+    ///
+    /// One try, as [`Ecs::register`]: a second one after a lost answer could overtake a deploy that was made after the first. Returns the service as it is then, and the request's id.
     ///
     /// # Errors
     /// [`AwsError`]
@@ -456,6 +458,8 @@ impl Ecs {
             .cluster(cluster)
             .service(service)
             .task_definition(task_definition)
+            .customize()
+            .config_override(Config::builder().retry_config(RetryConfig::disabled()))
             .send()
             .await
             .map(|answer| {

@@ -46,7 +46,8 @@ pub struct Fleet {
 impl Fleet {
     /// The format to write in: the newest that everybody who is alive reads, and this agent knows.
     pub fn format(&self) -> u32 {
-        self.common(FORMAT)
+        // Who can't be understood is alive all the same, and may know the first alone.
+        if self.unreadable.is_empty() { self.common(FORMAT) } else { 1 }
     }
 
     fn common(&self, mine: u32) -> u32 {

@@ -6,7 +6,7 @@
 //! (`nfs.recover_lost_locks`) would hide the loss, and may not lead. Only lock workers open that file: closing any other
 //! descriptor would not release an open file description lock, but a POSIX one it would.
 
-use crate::share::{Directory, FORMAT, ShareError};
+use crate::share::{Directory, ShareError};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, fcntl},
@@ -127,7 +127,8 @@ pub fn try_lock(request: &LockRequest) -> Result<Result<(LeaderLock, Leads), Opt
     // One that can't be read is a newer agent's, or somebody's scribble: only for people, and written anew.
     let before: Option<Leads> = directory.read(&people).unwrap_or_default();
     let leads = Leads {
-        format: FORMAT,
+        // In the first format for ever, as heartbeats are: whoever leads next must be able to read it.
+        format: 1,
         instance: request.instance.clone(),
         since: request.now.clone(),
         term: before.as_ref().map_or(0, |before| before.term) + 1,

@@ -59,6 +59,11 @@ pub struct Memory {
     readings: HashMap<(String, bool), Arc<Reading>>,
     /// Layout paths of volumes whose directory is there.
     ensured: HashSet<String>,
+    /// Why others can't be had, by layout path.
+    refused_paths: HashMap<String, String>,
+    /// Services that were tried to be changed and could not be, with what that was about: others are tried before them.
+    fruitless: HashMap<String, (String, String)>,
+    unwritten: Unwritten,
     histories: Option<Histories>,
     /// What AWS refused, by service.
     refused: HashMap<String, RefusedByAws>,
@@ -193,12 +198,11 @@ impl Round {
             registered: 0,
             updated: 0,
             is_busy: false,
-            unwritten: Unwritten::default(),
         };
         let mut error = running.all().await.err();
         // What the next leader must know, however this round ended; a lock that was lost is another's, and so is the record.
         if !error.as_ref().is_some_and(RoundError::is_lost_lock)
-            && let Err(unwritten) = running.remember().await
+            && let Err(unwritten) = running.remember_at_the_end().await
         {
             error.get_or_insert(unwritten);
         }
@@ -225,7 +229,7 @@ impl Round {
 }
 
 /// What the share doesn't have yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Unwritten {
     histories: bool,
     leads: bool,
@@ -248,7 +252,6 @@ struct Running<'a, S, L> {
     registered: u64,
     updated: u64,
     is_busy: bool,
-    unwritten: Unwritten,
 }
 
 /// What a service came to without a change.
@@ -281,9 +284,9 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         {
             let (some, after) = rest.split_at(rest.len().min(AT_A_TIME));
             rest = after;
-            let refusals = self.directories(some).await?;
+            self.directories(some).await?;
             for service in some {
-                match self.look(service, &refusals).await? {
+                match self.look(service).await? {
                     Looked::Settled(verdict) => self.told(service, verdict).await?,
                     Looked::NeedsChange => queue.push(service),
                 }
@@ -295,6 +298,9 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         for service in rest {
             self.known(service, rest.len()).await?;
         }
+        // What could not be changed in the round before must not keep the rest from its turn.
+        let memory = &self.round.memory;
+        queue.sort_by_key(|service| memory.fruitless.get(&service.arn) == Some(&about(service)));
         self.change_all(&queue, begun, &mut progress).await?;
         if self.lock.is_some() {
             self.forget_what_is_gone(&services);
@@ -321,6 +327,11 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
                 *service
             } else {
                 let Some(now) = self.ecs.service(&self.round.cluster, &service.arn).await? else { continue };
+                if about(&now) != about(service) {
+                    // Its volumes may be others: the next round looks at it from the beginning.
+                    self.told(service, superseded()).await?;
+                    continue;
+                }
                 fresh = now;
                 &fresh
             };
@@ -331,6 +342,12 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
                     self.refused_by_aws(service, verdict)
                 }
             };
+            self.forget_documents(service);
+            if verdict.outcome == Outcome::Updated {
+                self.round.memory.fruitless.remove(&service.arn);
+            } else {
+                self.round.memory.fruitless.insert(service.arn.clone(), about(service));
+            }
             self.told(service, verdict).await?;
             self.remember_soon().await?;
             progress.changed += 1;
@@ -350,7 +367,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             self.round.memory.readings.get(&(primary.task_definition.clone(), service.is_daemon))
         });
         if reading.is_some()
-            && let Looked::Settled(verdict) = self.look(service, &HashMap::new()).await?
+            && let Looked::Settled(verdict) = self.look(service).await?
         {
             return self.told(service, verdict).await;
         }
@@ -378,12 +395,8 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
     }
 
     /// What a service is, as far as that can be told without a change.
-    async fn look(
-        &mut self,
-        service: &Service,
-        refusals: &HashMap<String, String>,
-    ) -> Result<Looked, RoundError> {
-        match self.looked(service, refusals).await {
+    async fn look(&mut self, service: &Service) -> Result<Looked, RoundError> {
+        match self.looked(service).await {
             Ok(looked) => Ok(looked),
             Err(error) => {
                 let verdict = error.of_one_service().ok_or(error)?;
@@ -392,11 +405,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         }
     }
 
-    async fn looked(
-        &mut self,
-        service: &Service,
-        refusals: &HashMap<String, String>,
-    ) -> Result<Looked, RoundError> {
+    async fn looked(&mut self, service: &Service) -> Result<Looked, RoundError> {
         let Some(primary) = service.primary() else {
             return Ok(Looked::Settled(rollout::no_deployment()));
         };
@@ -415,15 +424,13 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
                 )
             });
         }
-        if let Some(refused) = self.round.memory.refused.get(&service.arn)
-            && refused.about == about(service)
-            && Instant::now() < refused.until
-        {
-            return Ok(Looked::Settled(refused.verdict.clone()));
+        if let Some(verdict) = self.still_refused(service) {
+            return Ok(Looked::Settled(verdict.clone()));
         }
         let reading = self.reading(&primary.task_definition, service.is_daemon).await?;
         self.look_at(service, &reading);
-        if let Some(why) = reading.volumes().iter().find_map(|volume| refusals.get(&volume.relative)) {
+        let refused = &self.round.memory.refused_paths;
+        if let Some(why) = reading.volumes().iter().find_map(|volume| refused.get(&volume.relative)) {
             return Ok(Looked::Settled(Verdict::refused("directories", why.clone())));
         }
         loop {
@@ -537,6 +544,12 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         }
     }
 
+    /// What AWS refused of what the service still is, a while ago.
+    fn still_refused(&self, service: &Service) -> Option<&Verdict> {
+        let refused = self.round.memory.refused.get(&service.arn)?;
+        (refused.about == about(service) && Instant::now() < refused.until).then_some(&refused.verdict)
+    }
+
     fn refused_by_aws(&mut self, service: &Service, verdict: Verdict) -> Verdict {
         let before = self.round.memory.refused.get(&service.arn);
         let times =
@@ -551,6 +564,12 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         self.round.memory.refused.insert(service.arn.clone(), refused);
         verdict
     }
+}
+
+/// Somebody deployed it in the meantime.
+fn superseded() -> Verdict {
+    let reason = "it was deployed anew, or removed, meanwhile: this patch is dropped";
+    Verdict::because(Outcome::Waiting, "superseded", reason)
 }
 
 /// What a decision is about: the PRIMARY deployment and its revision.

@@ -114,6 +114,8 @@ pub struct Agent {
     leads: Option<Leads>,
     /// Rounds in a row in which nothing happened.
     quiet_rounds: u32,
+    /// The configuration changed while a round is under way: what that one brings back is forgotten.
+    round_is_outdated: bool,
     progress: watch::Sender<Option<RoundProgress>>,
     /// The agents that use the share, once this leader has looked.
     fleet: Option<Fleet>,
@@ -166,6 +168,7 @@ impl Agent {
             patching: Patching::default(),
             leads: None,
             quiet_rounds: 0,
+            round_is_outdated: false,
             progress: watch::Sender::default(),
             fleet: None,
             counters: Counters::default(),
@@ -287,6 +290,8 @@ impl Agent {
             self.clients = Clients::default();
         }
         self.memory = Memory::default();
+        // A round that is under way read revisions by what was configured before.
+        self.round_is_outdated = self.schedule.is_in_flight(Action::Patch.name());
         for action in [Action::FindTarget, Action::Mount, Action::Identify, Action::Lead, Action::Patch] {
             self.schedule.hurry(action.name());
         }

@@ -85,8 +85,10 @@ pub fn next<'a>(facts: Facts<'a>) -> Next<'a> {
     let unpatched = match facts.reading {
         Reading::NothingDeclared => return Next::Stay(Verdict::plain(Outcome::NothingDeclared)),
         Reading::LeftAlone(verdict) | Reading::Refused(verdict) => return Next::Stay(verdict.clone()),
-        Reading::Patched { source, .. } => {
-            return match service.overtaken(source) {
+        Reading::Patched { .. } => {
+            let moved = history.moved.as_ref().filter(|moved| moved.patched == primary.task_definition);
+            let moved = moved.filter(|_| service.not_rolling.is_none());
+            return match moved.and_then(|moved| service.overtaken(&moved.from_deployment)) {
                 Some(overtaken) => Next::GiveBack(overtaken.task_definition.clone()),
                 None => Next::Stay(patched(primary, history)),
             };

@@ -95,21 +95,19 @@ impl Service {
         })
     }
 
-    /// The deployment that a move from `source` to its patched copy overtook: somebody deployed between the last look at the service and the
-    /// move, and ECS takes no condition. It is newer than the deployment of `source` that the move was decided about, and older than the
-    /// move. Whoever deploys the patched copy again on purpose had it deployed before.
-    pub fn overtaken(&self, source: &str) -> Option<&Deployment> {
+    /// The deployment that a move overtook which was decided about the deployment `from`: somebody deployed between the last look at the
+    /// service and the move, and ECS takes no condition. It is newer than `from`, and older than the move. Whoever deploys the patched copy
+    /// again on purpose had it deployed before.
+    pub fn overtaken(&self, from: &str) -> Option<&Deployment> {
         let primary = self.primary()?;
         let others = || self.deployments.iter().filter(|other| !other.is_primary);
         if self.is_rolling_back() || others().any(|other| other.task_definition == primary.task_definition) {
             return None;
         }
-        let decided_about = others()
-            .filter(|other| other.task_definition == source)
-            .filter_map(|other| other.created)
-            .max()?;
+        let from = others().find(|other| other.id == from)?;
+        let decided_about = from.created?;
         others()
-            .filter(|other| other.task_definition != source && other.rollout != Rollout::Failed)
+            .filter(|other| other.task_definition != from.task_definition && other.rollout != Rollout::Failed)
             .filter(|other| other.created > Some(decided_about) && other.created < primary.created)
             .max_by_key(|other| other.created)
     }
@@ -202,7 +200,8 @@ mod tests {
 
     #[test]
     fn only_a_deploy_between_the_look_and_the_move_was_overtaken() {
-        let at = |seconds, task_definition: &str, is_primary, rollout| Deployment {
+        let at = |seconds: u64, task_definition: &str, is_primary, rollout| Deployment {
+            id: format!("d{seconds}"),
             created: Some(Duration::from_secs(seconds)),
             task_definition: task_definition.to_owned(),
             is_primary,
@@ -219,7 +218,7 @@ mod tests {
             (vec![source.clone()], None),
             (vec![source.clone(), at(5, "f:43", false, Failed)], None),
             // Rolled back by hand, to the source: what was deployed before that is over.
-            (vec![at(7, "f:41", false, InProgress), deployed.clone()], None),
+            (vec![at(7, "f:41", false, InProgress), source.clone(), deployed.clone()], None),
             // Rolled back by hand, to the patched copy.
             (vec![source.clone(), at(2, "f:42", false, Completed), deployed.clone()], None),
             // Another leader's, or from long ago.
@@ -227,7 +226,8 @@ mod tests {
         ] {
             let deployments = [vec![ours.clone()], others].concat();
             let service = Service { deployments, ..Service::default() };
-            let overtaken = service.overtaken("f:41").map(|deployment| deployment.task_definition.as_str());
+            let from = if service.deployments.iter().any(|one| one.id == "d7") { "d7" } else { "d1" };
+            let overtaken = service.overtaken(from).map(|deployment| deployment.task_definition.as_str());
             assert_eq!(overtaken, expected, "{service:?}");
         }
     }

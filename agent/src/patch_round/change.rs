@@ -1,8 +1,8 @@
 //! What a round changes: directories, revisions and services, each only with a lock that was confirmed a moment ago.
 
-use super::{RoundError, Running, SHARE_DEADLINE, about};
+use super::{RoundError, Running, SHARE_DEADLINE, about, superseded};
 use crate::{
-    directories::{EnsureRequest, Ensured, Wanted},
+    directories::{EnsureRequest, Ensured, Refused, Wanted},
     history::{Dropped, Moved},
     patch::{self, Needed},
     reading::{Unpatched, Verdict},
@@ -12,7 +12,7 @@ use crate::{
 };
 use nix::time::{ClockId, clock_gettime};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     time::{Duration, SystemTime},
 };
 use tracing::{info, warn};
@@ -22,6 +22,8 @@ const CONFIRM_DEADLINE: Duration = Duration::from_secs(3);
 /// A confirmation older than this, on a clock that counts suspension, is none: the lock may be another's by now.
 const CONFIRMATION_LASTS: Duration = Duration::from_secs(3);
 
+/// Volumes in one request to the share: each has several round trips to make within the deadline.
+const VOLUMES_AT_A_TIME: usize = 50;
 /// Why each change is made, in the log.
 const WHY: &str = "its PRIMARY revision declares volumes that it does not mount";
 
@@ -30,17 +32,17 @@ const WHY: &str = "its PRIMARY revision declares volumes that it does not mount"
 pub(super) struct Confirmation(Duration);
 
 impl<S: Answers, L: Answers> Running<'_, S, L> {
-    /// The directories of the services' volumes, before any task could need them. Gives why some can't be had, by layout path.
-    pub(super) async fn directories(
-        &mut self,
-        services: &[Service],
-    ) -> Result<HashMap<String, String>, RoundError> {
+    /// The directories of the services' volumes, before any task could need them. Why some can't be had is remembered.
+    pub(super) async fn directories(&mut self, services: &[Service]) -> Result<(), RoundError> {
         let mut wanted = BTreeMap::new();
         if self.lock.is_none() {
-            return Ok(HashMap::new());
+            return Ok(());
         }
         for service in services {
             let Some(primary) = service.primary() else { continue };
+            if self.still_refused(service).is_some() {
+                continue;
+            }
             let reading = match self.reading(&primary.task_definition, service.is_daemon).await {
                 Ok(reading) => reading,
                 // Told when the service is looked at.
@@ -54,23 +56,40 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
                 }
             }
         }
-        if wanted.is_empty() {
-            return Ok(HashMap::new());
+        let wanted: Vec<Wanted> = wanted.into_values().collect();
+        for volumes in wanted.chunks(VOLUMES_AT_A_TIME) {
+            self.ensure(volumes).await?;
         }
+        Ok(())
+    }
+
+    async fn ensure(&mut self, volumes: &[Wanted]) -> Result<(), RoundError> {
         let request = Request::Ensure(EnsureRequest {
-            volumes: wanted.values().cloned().collect(),
+            volumes: volumes.to_vec(),
             by: self.round.instance.clone(),
             now: timestamp(SystemTime::now()),
             format: self.round.format,
         });
-        let Ensured { made, refused } =
-            self.share.ask_within(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?;
+        let Ensured { made, refused } = match self.share.ask_within(&request, SHARE_DEADLINE).await {
+            Ok(ensured) => ensured,
+            // The share answers, and has none of them: what needs no directory goes on.
+            Err(WorkerError::Failed(why)) => {
+                let refused = |volume: &Wanted| Refused { path: volume.path.clone(), why: why.text.clone() };
+                Ensured { made: Vec::new(), refused: volumes.iter().map(refused).collect() }
+            }
+            Err(error) => return Err(RoundError::Share(error)),
+        };
         for path in made {
             info!(cluster = %self.round.cluster, volume = %path, "directory made");
         }
-        let refused: HashMap<_, _> = refused.into_iter().map(|refused| (refused.path, refused.why)).collect();
-        self.round.memory.ensured.extend(wanted.into_keys().filter(|path| !refused.contains_key(path)));
-        Ok(refused)
+        let memory = &mut self.round.memory;
+        for volume in volumes {
+            memory.refused_paths.remove(&volume.path);
+        }
+        memory.refused_paths.extend(refused.into_iter().map(|refused| (refused.path, refused.why)));
+        let had = volumes.iter().filter(|volume| !memory.refused_paths.contains_key(&volume.path));
+        memory.ensured.extend(had.map(|volume| volume.path.clone()));
+        Ok(())
     }
 
     /// Registers, and compares ECS's answer with what was sent before anything uses it.
@@ -120,8 +139,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         self.ecs.may_update().await;
         let fresh = self.ecs.service(&self.round.cluster, &service.arn).await?;
         if fresh.as_ref().map(about) != Some(about(service)) {
-            let reason = "it was deployed anew, or removed, meanwhile: this patch is dropped";
-            return Ok(Verdict::because(Outcome::Waiting, "superseded", reason));
+            return Ok(superseded());
         }
         self.confirm(lock).await?.still_holds()?;
         let (now, request_id) = self.ecs.update_service(&self.round.cluster, &service.arn, &to).await?;
@@ -130,7 +148,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         self.note(format!("moved service {} to {to}", service.name));
         info!(by = %self.round.instance, cluster = %self.round.cluster, service = %service.name, from = %source, to = %to, deployment = %from_deployment, %request_id, why = WHY, "service updated");
         let fingerprint = unpatched.fingerprint.clone();
-        let overtaken = now.as_ref().and_then(|now| now.overtaken(&source));
+        let overtaken = now.as_ref().and_then(|now| now.overtaken(&from_deployment));
         let overtaken = overtaken.map(|overtaken| overtaken.task_definition.clone());
         self.round.memory.refused.remove(&service.arn);
         self.change_history(service, |history| {
@@ -152,6 +170,10 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         to: String,
     ) -> Result<Verdict, RoundError> {
         self.ecs.may_update().await;
+        let fresh = self.ecs.service(&self.round.cluster, &service.arn).await?;
+        if fresh.as_ref().map(about) != Some(about(service)) {
+            return Ok(superseded());
+        }
         self.confirm(lock).await?.still_holds()?;
         let (_, request_id) = self.ecs.update_service(&self.round.cluster, &service.arn, &to).await?;
         self.updated += 1;
@@ -175,8 +197,13 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
     pub(super) async fn confirm(&self, lock: &L) -> Result<Confirmation, RoundError> {
         self.not_paused().await?;
         let begun = since_boot()?;
-        lock.ask_within::<()>(&Request::ConfirmLock, CONFIRM_DEADLINE).await.map_err(RoundError::LostLock)?;
+        self.write_through(lock).await?;
         Ok(Confirmation(begun))
+    }
+
+    /// Fails if the lock is not held any more.
+    pub(super) async fn write_through(&self, lock: &L) -> Result<(), RoundError> {
+        lock.ask_within::<()>(&Request::ConfirmLock, CONFIRM_DEADLINE).await.map_err(RoundError::LostLock)
     }
 }
 

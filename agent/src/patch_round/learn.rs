@@ -62,6 +62,12 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         Ok(self.documents.entry(key).or_insert(documents))
     }
 
+    /// Its turn is over.
+    pub(super) fn forget_documents(&mut self, service: &Service) {
+        let arn = service.primary().map(|primary| primary.task_definition.clone()).unwrap_or_default();
+        self.documents.remove(&(arn, service.is_daemon));
+    }
+
     /// The instances, if they were asked for a moment ago.
     pub(super) fn instances(&self) -> Option<Instances> {
         self.instances.filter(|(at, _)| at.elapsed() < FRESH).map(|(_, instances)| instances)

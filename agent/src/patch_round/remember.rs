@@ -1,6 +1,6 @@
 //! What a round remembers: histories on the share for the next leader, and what was read for the next round.
 
-use super::{LastAction, RoundError, Running, SHARE_DEADLINE};
+use super::{LastAction, RoundError, Running, SHARE_DEADLINE, Unwritten};
 use crate::{
     history::{Histories, History},
     report::timestamp,
@@ -51,7 +51,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         } else {
             histories.services.insert(service.arn.clone(), history);
         }
-        self.unwritten.histories = true;
+        self.round.memory.unwritten.histories = true;
     }
 
     /// Notes a change to ECS, for people.
@@ -59,33 +59,43 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         let by = self.round.instance.clone();
         if let Some(leads) = &mut self.round.leads {
             leads.last_action = Some(LastAction { at: timestamp(SystemTime::now()), by, what });
-            self.unwritten.leads = true;
+            self.round.memory.unwritten.leads = true;
         }
     }
 
     /// [`Running::remember`], unless that was done a moment ago.
     pub(super) async fn remember_soon(&mut self) -> Result<(), RoundError> {
-        match self.unwritten.at {
+        match self.round.memory.unwritten.at {
             Some(at) if at.elapsed() < BETWEEN_WRITES => Ok(()),
             _ => self.remember().await,
         }
     }
 
+    /// [`Running::remember`] for the end of a round: the last change may be long ago, and the record another leader's by now.
+    pub(super) async fn remember_at_the_end(&mut self) -> Result<(), RoundError> {
+        let Unwritten { histories, leads, .. } = self.round.memory.unwritten;
+        let (Some(lock), true) = (self.lock, histories || leads) else { return Ok(()) };
+        self.write_through(lock).await?;
+        self.remember().await
+    }
+
     /// Keeps on the share what the next leader must know, if the share doesn't have it yet.
     pub(super) async fn remember(&mut self) -> Result<(), RoundError> {
         let (Some(name), true) = (&self.round.record, self.lock.is_some()) else { return Ok(()) };
-        if let (Some(histories), true) = (&mut self.round.memory.histories, self.unwritten.histories) {
+        if let (Some(histories), true) =
+            (&mut self.round.memory.histories, self.round.memory.unwritten.histories)
+        {
             histories.format = self.round.format;
             let request = Request::WriteHistories { name: name.clone(), histories: histories.clone() };
             self.share.ask_within::<()>(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?;
-            self.unwritten.histories = false;
-            self.unwritten.at = Some(Instant::now());
+            self.round.memory.unwritten.histories = false;
+            self.round.memory.unwritten.at = Some(Instant::now());
         }
-        if let (Some(leads), true) = (&self.round.leads, self.unwritten.leads) {
+        if let (Some(leads), true) = (&self.round.leads, self.round.memory.unwritten.leads) {
             let request = Request::WriteLeads { name: name.clone(), leads: leads.clone() };
             self.share.ask_within::<()>(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?;
-            self.unwritten.leads = false;
-            self.unwritten.at = Some(Instant::now());
+            self.round.memory.unwritten.leads = false;
+            self.round.memory.unwritten.at = Some(Instant::now());
         }
         Ok(())
     }
@@ -110,10 +120,11 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             .readings
             .retain(|(revision, _), _| runs.contains(revision.as_str()) || moved.contains(revision.as_str()));
         memory.refused.retain(|arn, _| are.contains(arn.as_str()));
+        memory.fruitless.retain(|arn, _| are.contains(arn.as_str()));
         memory.said.retain(|arn, _| are.contains(arn.as_str()));
         let Some(histories) = &mut memory.histories else { return };
         let before = histories.services.len();
         histories.services.retain(|arn, _| are.contains(arn.as_str()));
-        self.unwritten.histories |= histories.services.len() != before;
+        memory.unwritten.histories |= histories.services.len() != before;
     }
 }

@@ -83,6 +83,7 @@ impl Agent {
     pub(super) fn step_down(&mut self, why: &str) {
         warn!(why, "stepping down as leader");
         self.schedule.cancel(Action::Patch.name());
+        self.round_is_outdated = false;
         self.forget_volumes();
         self.lock = None;
         self.leads = None;
@@ -124,7 +125,8 @@ impl Agent {
     }
 
     pub(super) fn patched(&mut self, result: RoundResult) {
-        self.memory = result.memory;
+        let is_outdated = std::mem::take(&mut self.round_is_outdated);
+        self.memory = if is_outdated { Memory::default() } else { result.memory };
         self.counters.registered += result.registered;
         self.counters.updated += result.updated;
         self.patching.last_round = Some(timestamp(SystemTime::now()));
@@ -145,7 +147,9 @@ impl Agent {
         };
         self.patching.last_error = outcome.as_ref().err().cloned();
         let ok = self.ended(Action::Patch, outcome.map_err(Trouble::from)).is_some();
-        if ok || paused {
+        if is_outdated && ok {
+            self.schedule.hurry(Action::Patch.name());
+        } else if ok || paused {
             let pause = BUSY_PAUSE.saturating_mul(1 << self.quiet_rounds.min(8)).min(QUIET_PAUSE);
             self.schedule.postpone(Action::Patch.name(), jittered(pause), Instant::now());
         }
