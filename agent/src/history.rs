@@ -204,9 +204,11 @@ impl History {
     }
 }
 
-/// The deployment that a rollback of the PRIMARY one would make PRIMARY again.
+/// The deployment that a rollback of the PRIMARY one would make PRIMARY again: the newest of the others, in whatever order ECS lists them;
+/// the first, where it doesn't tell when they were made.
 fn before(service: &Service) -> Option<String> {
-    service.deployments.iter().find(|other| !other.is_primary).map(|other| other.id.clone())
+    let others = service.deployments.iter().rev().filter(|other| !other.is_primary);
+    others.max_by_key(|other| other.created).map(|other| other.id.clone())
 }
 
 impl Failed {
@@ -298,6 +300,25 @@ mod tests {
         for deployments in [&under_way[..], &anew[..]] {
             assert!(moved().unnoted_failure(&service(deployments)).is_none(), "{deployments:?}");
         }
+    }
+
+    #[test]
+    fn the_deployment_before_is_the_newest_however_they_are_listed() {
+        let seen = |created: [Option<u64>; 3]| {
+            let mut service = service(&[
+                ("d9", "f:42", Rollout::InProgress),
+                ("d1", "f:41", Rollout::Completed),
+                ("d5", "f:43", Rollout::InProgress),
+            ]);
+            for (deployment, created) in service.deployments.iter_mut().zip(created) {
+                deployment.created = created.map(Duration::from_secs);
+            }
+            let mut history = History::default();
+            history.saw_patched(&service, "f:41", F, at(0));
+            history.moved.unwrap().from_deployment
+        };
+        assert_eq!(seen([Some(9), Some(1), Some(5)]), "d5");
+        assert_eq!(seen([None, None, None]), "d1");
     }
 
     #[test]

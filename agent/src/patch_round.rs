@@ -16,7 +16,7 @@ mod tell;
 use crate::{
     aws::AwsError,
     ecs::Ecs,
-    history::Histories,
+    history::{Histories, History},
     leader::{LastAction, Leads},
     names::Rack,
     reading::{Documents, Reading, Verdict},
@@ -184,6 +184,23 @@ impl RoundError {
 }
 
 impl Round {
+    /// One that only looks, remembers nothing and knows nothing from before.
+    pub fn new(cluster: String, rack: Rack) -> Self {
+        Self {
+            cluster,
+            rack,
+            host_paths: Vec::new(),
+            instance: String::new(),
+            container_instance: None,
+            record: None,
+            leads: None,
+            format: 1,
+            only: None,
+            progress: watch::Sender::default(),
+            memory: Memory::default(),
+        }
+    }
+
     /// Goes over all services once. Without a lock nothing is changed.
     pub async fn run<S: Answers, L: Answers>(self, ecs: &Ecs, share: &S, lock: Option<&L>) -> RoundResult {
         let mut running = Running {
@@ -435,15 +452,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         }
         loop {
             let history = self.history(service);
-            let facts = Facts {
-                service,
-                reading: &reading,
-                history: &history,
-                now: now(),
-                instances: self.instances(),
-                latest: None,
-            };
-            match rollout::next(facts) {
+            match rollout::next(self.facts(service, &reading, &history, None)) {
                 Next::Stay(verdict) => return Ok(Looked::Settled(verdict)),
                 Next::LearnFailure(moved) => self.learn_failure(service, moved).await?,
                 Next::LearnInstances => self.learn_instances().await?,
@@ -461,15 +470,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         let mut latest = None;
         loop {
             let history = self.history(service);
-            let facts = Facts {
-                service,
-                reading: &reading,
-                history: &history,
-                now: now(),
-                instances: self.instances(),
-                latest: latest.as_ref(),
-            };
-            match rollout::next(facts) {
+            match rollout::next(self.facts(service, &reading, &history, latest.as_ref())) {
                 Next::Stay(verdict) => return Ok(verdict),
                 Next::LearnFailure(moved) => self.learn_failure(service, moved).await?,
                 Next::LearnInstances => self.learn_instances().await?,
@@ -508,6 +509,16 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
                 }
             }
         }
+    }
+
+    fn facts<'f>(
+        &self,
+        service: &'f Service,
+        reading: &'f Reading,
+        history: &'f History,
+        latest: Option<&'f Latest>,
+    ) -> Facts<'f> {
+        Facts { service, reading, history, now: now(), instances: self.instances(), latest }
     }
 
     /// Adds a step to what `explain-service` tells.

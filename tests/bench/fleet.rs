@@ -20,7 +20,7 @@ use std::{
     sync::Mutex,
     time::{Duration, Instant},
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 use volumes_agent::{
     aws,
     ecs::Ecs,
@@ -281,17 +281,10 @@ async fn agent(mut state: State) -> State {
     let (ecs, _) = state.clients().await;
     loop {
         let round = Round {
-            cluster: "default".to_owned(),
-            rack: "production".parse().unwrap(),
-            host_paths: Vec::new(),
             instance: "i-1".to_owned(),
-            container_instance: None,
             record: Some("record".to_owned()),
-            leads: None,
-            format: 1,
-            only: None,
-            progress: watch::Sender::default(),
             memory: std::mem::take(&mut state.memory),
+            ..Round::new("default".to_owned(), "production".parse().unwrap())
         };
         let result = round.run(&ecs, &state.share, Some(&state.share)).await;
         assert!(result.error.is_none(), "{:?}", result.error);

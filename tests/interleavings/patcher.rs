@@ -18,7 +18,7 @@ use aws_smithy_types::body::SdkBody;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use volumes_agent::{
     ecs::Ecs,
     patch_round::{Memory, Round, RoundError},
@@ -123,17 +123,10 @@ async fn lead(name: &str, gate: &Gate, ecs: &Ecs) {
     loop {
         gate.ask(Wants::Round { is_quiet }).await;
         let round = Round {
-            cluster: "default".to_owned(),
-            rack: "production".parse().unwrap(),
-            host_paths: Vec::new(),
             instance: name.to_owned(),
-            container_instance: None,
             record: Some("record".to_owned()),
-            leads: None,
-            format: 1,
-            only: None,
-            progress: watch::Sender::default(),
             memory,
+            ..Round::new("default".to_owned(), "production".parse().unwrap())
         };
         let result = round.run(ecs, gate, Some(gate)).await;
         if result.error.as_ref().is_some_and(RoundError::is_lost_lock) {

@@ -8,11 +8,10 @@ use crate::{
     mount::VOLUMES_ROOT,
     mountinfo,
     observed::Observed,
-    patch_round::{Memory, Round, RoundResult},
+    patch_round::{Round, RoundResult},
     share_worker::{self, Request, Spare},
 };
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// The share's answer; a share that is silent for longer is told as such.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -92,17 +91,10 @@ pub async fn at_services(
     let region = observed.region(config).ok_or("the Region is not known: give --region")?;
     let is_nfs = observed.mounted.as_ref().is_some_and(|mounted| mounted.server().is_some());
     let round = Round {
-        cluster,
-        rack,
         host_paths: config.host_paths.clone(),
-        instance: String::new(),
-        container_instance: None,
         record: observed.lock_name(config).filter(|_| is_nfs && look.share_answers),
-        leads: None,
-        format: 1,
         only,
-        progress: watch::Sender::default(),
-        memory: Memory::default(),
+        ..Round::new(cluster, rack)
     };
     let ecs = Ecs::new(&aws::connect(&region).await);
     Ok(round.run(&ecs, &Spare::default(), None::<&Spare>).await)

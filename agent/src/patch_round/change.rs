@@ -136,14 +136,9 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         unpatched: &Unpatched,
         to: String,
     ) -> Result<Verdict, RoundError> {
-        self.ecs.may_update().await;
-        let fresh = self.ecs.service(&self.round.cluster, &service.arn).await?;
-        if fresh.as_ref().map(about) != Some(about(service)) {
+        let Some((now, request_id)) = self.update(lock, service, &to).await? else {
             return Ok(superseded());
-        }
-        self.confirm(lock).await?.still_holds()?;
-        let (now, request_id) = self.ecs.update_service(&self.round.cluster, &service.arn, &to).await?;
-        self.updated += 1;
+        };
         let (from_deployment, source) = about(service);
         self.note(format!("moved service {} to {to}", service.name));
         info!(by = %self.round.instance, cluster = %self.round.cluster, service = %service.name, from = %source, to = %to, deployment = %from_deployment, %request_id, why = WHY, "service updated");
@@ -169,14 +164,9 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         service: &Service,
         to: String,
     ) -> Result<Verdict, RoundError> {
-        self.ecs.may_update().await;
-        let fresh = self.ecs.service(&self.round.cluster, &service.arn).await?;
-        if fresh.as_ref().map(about) != Some(about(service)) {
+        let Some((_, request_id)) = self.update(lock, service, &to).await? else {
             return Ok(superseded());
-        }
-        self.confirm(lock).await?.still_holds()?;
-        let (_, request_id) = self.ecs.update_service(&self.round.cluster, &service.arn, &to).await?;
-        self.updated += 1;
+        };
         let (_, from) = about(service);
         self.note(format!("moved service {} back to {to}", service.name));
         warn!(by = %self.round.instance, cluster = %self.round.cluster, service = %service.name, %from, %to, %request_id, why = "somebody deployed it in the moment before the patch, which overtook it", "service moved back");
@@ -184,6 +174,24 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             "moved back to {to}, which was deployed in the moment before a patch; it is patched next"
         );
         Ok(Verdict::because(Outcome::Updated, "moved", reason))
+    }
+
+    /// Sends the move: the service as it is then, and the request's id. `None`: it is not any more what was decided about.
+    async fn update(
+        &mut self,
+        lock: &L,
+        service: &Service,
+        to: &str,
+    ) -> Result<Option<(Option<Service>, String)>, RoundError> {
+        self.ecs.may_update().await;
+        let fresh = self.ecs.service(&self.round.cluster, &service.arn).await?;
+        if fresh.as_ref().map(about) != Some(about(service)) {
+            return Ok(None);
+        }
+        self.confirm(lock).await?.still_holds()?;
+        let updated = self.ecs.update_service(&self.round.cluster, &service.arn, to).await?;
+        self.updated += 1;
+        Ok(Some(updated))
     }
 
     pub(super) async fn not_paused(&self) -> Result<(), RoundError> {
