@@ -31,6 +31,9 @@ pub struct History {
     /// The last move to a patched revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
+    /// A move that is about to be asked for: whether ECS made it, and over which deployment, must be known whatever becomes of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Moved>,
     /// The last patched deployment that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Failed>,
@@ -142,6 +145,11 @@ impl History {
             self.put_back.retain(|put_back| now.saturating_sub(put_back.at) < LONGEST_PAUSE);
         }
         let is_known = self.moved.as_ref().is_some_and(|moved| moved.patched == primary.task_definition);
+        // Asked for, and made: it says which deployment the move was decided about.
+        if let Some(moving) = self.moving.take_if(|moving| moving.patched == primary.task_definition) {
+            self.moved = Some(moving);
+            return;
+        }
         // Where it is COMPLETED, there is nothing before it that ECS could go back to.
         if !is_known {
             self.moved = Some(Moved {
@@ -319,6 +327,19 @@ mod tests {
         };
         assert_eq!(seen([Some(9), Some(1), Some(5)]), "d5");
         assert_eq!(seen([None, None, None]), "d1");
+    }
+
+    #[test]
+    fn a_move_whose_answer_was_lost_is_known_with_what_it_was_decided_about() {
+        let moving = Moved { from_deployment: "d1".to_owned(), ..moved().moved.unwrap() };
+        let mut history = History { moving: Some(moving.clone()), ..History::default() };
+        let deployments = [
+            ("d9", "f:42", Rollout::InProgress),
+            ("d5", "f:43", Rollout::InProgress),
+            ("d1", "f:41", Rollout::Completed),
+        ];
+        history.saw_patched(&service(&deployments), "f:41", F, at(0));
+        assert_eq!((history.moved, history.moving), (Some(moving), None));
     }
 
     #[test]

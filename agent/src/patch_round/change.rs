@@ -136,20 +136,26 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         unpatched: &Unpatched,
         to: String,
     ) -> Result<Verdict, RoundError> {
+        let (from_deployment, source) = about(service);
+        let moving = Moved {
+            source: source.clone(),
+            patched: to.clone(),
+            fingerprint: unpatched.fingerprint.clone(),
+            from_deployment: from_deployment.clone(),
+            has_failed: false,
+        };
+        // Before it is asked for: if its answer is lost, or the lock, whoever looks next must know what it was decided about.
+        self.change_history(service, |history| history.moving = Some(moving));
+        self.remember().await?;
         let Some((now, request_id)) = self.update(lock, service, &to).await? else {
             return Ok(superseded());
         };
-        let (from_deployment, source) = about(service);
         self.note(format!("moved service {} to {to}", service.name));
         info!(by = %self.round.instance, cluster = %self.round.cluster, service = %service.name, from = %source, to = %to, deployment = %from_deployment, %request_id, why = WHY, "service updated");
-        let fingerprint = unpatched.fingerprint.clone();
         let overtaken = now.as_ref().and_then(|now| now.overtaken(&from_deployment));
         let overtaken = overtaken.map(|overtaken| overtaken.task_definition.clone());
         self.round.memory.refused.remove(&service.arn);
-        self.change_history(service, |history| {
-            history.moved =
-                Some(Moved { source, patched: to.clone(), fingerprint, from_deployment, has_failed: false });
-        });
+        self.change_history(service, |history| history.moved = history.moving.take());
         if let (Some(now), Some(overtaken)) = (&now, overtaken) {
             return self.given_back(lock, now, overtaken).await;
         }
