@@ -149,4 +149,9 @@ impl AwsError {
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Denied { .. })
     }
+
+    /// Whether AWS said that it did not do what it was asked for.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::Throttled { .. } | Self::Refused { .. })
+    }
 }

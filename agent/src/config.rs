@@ -59,8 +59,8 @@ pub const KEYS: [(&str, &str, &str); 16] = [
     ),
     (
         "mount",
-        "direct|external",
-        "Who mounts the share: the agent, or fstab or efs-utils (then `file_system` is needed) [default: direct]",
+        "direct|external|none",
+        "Who mounts the share: the agent, or fstab or efs-utils; none: this one is an ECS task that only patches. The latter two need `file_system` [default: direct]",
     ),
     ("mount_flags", "FLAGS", "Mount flags: nosuid, nodev, noexec, noatime [default: nosuid,nodev]"),
     ("host_paths", "PATHS", "Paths of the instance that services may bind as they are, separated by commas"),
@@ -145,6 +145,19 @@ pub enum MountMode {
     Direct,
     /// fstab, efs-utils, or whoever: the agent watches, guards and gates what is there, and never touches it.
     External,
+    /// Nobody here: this agent is an ECS task that only patches, and its instance's share is bound into it.
+    None,
+}
+
+impl MountMode {
+    /// The value in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::External => "external",
+            Self::None => "none",
+        }
+    }
 }
 
 /// A flag of mount(2) that the configuration may name.
@@ -344,11 +357,8 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         config.mount = match text {
             "direct" => MountMode::Direct,
             "external" => MountMode::External,
-            "none" => return Err(
-                "`none` is for a patcher of its own, which this version is not yet; `direct` or `external`"
-                    .to_owned(),
-            ),
-            _ => return Err("`direct` or `external`".to_owned()),
+            "none" => MountMode::None,
+            _ => return Err("`direct`, `external` or `none`".to_owned()),
         };
         Ok(())
     });
@@ -406,12 +416,12 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
             ),
         });
     }
-    if config.mount == MountMode::External && !matches!(config.share, Some(ShareChoice::FileSystem(_))) {
+    if config.mount != MountMode::Direct && !matches!(config.share, Some(ShareChoice::FileSystem(_))) {
         let origin = values.get("mount").map_or(Origin::Default, |(_, origin)| origin.clone());
         errors.push(ConfigError::Value {
             origin,
             key: "mount",
-            value: "external".to_owned(),
+            value: config.mount.name().to_owned(),
             allowed: "it needs `file_system`, the id that the share's marker must name".to_owned(),
         });
     }

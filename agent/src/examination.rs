@@ -230,7 +230,7 @@ async fn remote(config: Config, is_configured: bool, file: String, mounted: Opti
             }
             match observed.share(config, &file) {
                 Err(why) => Target::NotAsked(why),
-                Ok(_) if config.mount == MountMode::External => Target::External,
+                Ok(_) if config.mount != MountMode::Direct => Target::External,
                 Ok(ShareChoice::NfsServer { address, export }) => {
                     Target::Found(MountTarget::plain_server(address, &export))
                 }

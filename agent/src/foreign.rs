@@ -41,7 +41,7 @@ pub enum Foreign {
         /// What it should name.
         expected: String,
     },
-    /// An external mount without a marker.
+    /// Somebody else's mount, without a marker.
     #[error(
         "{what}, which has no marker {}: nobody said yet that it is `{expected}`",
         identity::marker_path()
@@ -67,7 +67,7 @@ impl Foreign {
         if mounted.fs_type != "nfs4" {
             return Some(Self::NotNfs { what });
         }
-        // An external mount may come by way of a tunnel (127.0.0.1): its marker alone says what it is.
+        // A mount of somebody else's may come by way of a tunnel (127.0.0.1): its marker alone says what it is.
         if let (MountMode::Direct, Some(target)) = (mode, target) {
             let is_known = mounted.server().is_some_and(|address| target.standing(address).is_some());
             if !is_known || mounted.export() != Some(target.export.as_str()) {

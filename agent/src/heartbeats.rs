@@ -65,22 +65,32 @@ impl Fleet {
     }
 }
 
-/// Writes this agent's heartbeat, and looks at those of all where asked to.
+/// What came of a heartbeat.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beaten {
+    /// How many agents there are or were within the last week.
+    pub agents: usize,
+    /// Those that are alive, where they were asked for.
+    pub fleet: Option<Fleet>,
+}
+
+/// Writes this agent's heartbeat, counts all, and looks at them where asked to.
 ///
 /// # Errors
 /// [`ShareError`]
-pub fn beat(heartbeat: &Heartbeat, look: bool) -> Result<Option<Fleet>, ShareError> {
+pub fn beat(heartbeat: &Heartbeat, look: bool) -> Result<Beaten, ShareError> {
     let agents = Directory::of_agent(FOLDER)?;
     let own = format!("{}.json", heartbeat.instance);
     agents.replace(&own, heartbeat)?;
-    if !look {
-        return Ok(None);
-    }
-    // Written just now: the server's present.
-    let Some(now) = agents.changed_at(&own)? else { return Ok(None) };
-    let mut fleet = Fleet::default();
     let mut names = agents.names()?;
     names.retain(|name| name.ends_with(".json") && !name.starts_with('.'));
+    let beaten = Beaten { agents: names.len(), fleet: None };
+    if !look {
+        return Ok(beaten);
+    }
+    // Written just now: the server's present.
+    let Some(now) = agents.changed_at(&own)? else { return Ok(beaten) };
+    let mut fleet = Fleet::default();
     names.sort();
     for name in names {
         let Some(at) = agents.changed_at(&name)? else { continue };
@@ -97,7 +107,7 @@ pub fn beat(heartbeat: &Heartbeat, look: bool) -> Result<Option<Fleet>, ShareErr
             }
         }
     }
-    Ok(Some(fleet))
+    Ok(Beaten { fleet: Some(fleet), ..beaten })
 }
 
 #[cfg(test)]

@@ -1,16 +1,28 @@
-//! What is remembered of a cluster's services, on the share: `patching/<region>-<account>-<cluster>.json`. Written by the leader alone.
+//! What is remembered of a cluster's services, on the share: `patching/<region>-<account>-<cluster>.json`, and beside it, as `.moving.json`, the
+//! move that is about to be asked for. Written by the leader alone.
 
 use crate::{
-    history::Histories,
+    history::{Histories, Moving},
     share::{Directory, ShareError},
 };
+
+const FOLDER: &str = "patching";
+
+fn of_all(name: &str) -> String {
+    format!("{name}.json")
+}
+
+fn of_the_move(name: &str) -> String {
+    format!("{name}.moving.json")
+}
 
 /// Nothing, where nothing was written yet.
 ///
 /// # Errors
 /// [`ShareError`]; a record of a newer agent is one.
-pub fn read(name: &str) -> Result<Histories, ShareError> {
-    Ok(Directory::of_agent("patching")?.read(&format!("{name}.json"))?.unwrap_or_default())
+pub fn read(name: &str) -> Result<(Histories, Option<Moving>), ShareError> {
+    let records = Directory::of_agent(FOLDER)?;
+    Ok((records.read(&of_all(name))?.unwrap_or_default(), records.read(&of_the_move(name))?))
 }
 
 /// Replaces the record, whole, in the format that it names.
@@ -18,5 +30,13 @@ pub fn read(name: &str) -> Result<Histories, ShareError> {
 /// # Errors
 /// [`ShareError`]
 pub fn write(name: &str, histories: &Histories) -> Result<(), ShareError> {
-    Directory::of_agent("patching")?.replace(&format!("{name}.json"), histories)
+    Directory::of_agent(FOLDER)?.replace(&of_all(name), histories)
+}
+
+/// Replaces what is about to be asked for.
+///
+/// # Errors
+/// [`ShareError`]
+pub fn write_moving(name: &str, moving: &Moving) -> Result<(), ShareError> {
+    Directory::of_agent(FOLDER)?.replace(&of_the_move(name), moving)
 }

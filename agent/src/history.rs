@@ -25,14 +25,39 @@ pub struct Histories {
     pub services: BTreeMap<String, History>,
 }
 
+/// A move that is about to be asked for: whether ECS made it, and over which deployment, must be known whatever becomes of the answer. A
+/// record of its own, since there is one at a time, and that of all services may be large.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moving {
+    /// The record's format.
+    pub format: u32,
+    /// The service's ARN.
+    pub service: String,
+    /// What it would come to.
+    pub moved: Moved,
+}
+
+impl Histories {
+    /// Takes over what an earlier leader was about to ask for, unless it is known what became of it.
+    pub fn expect(&mut self, Moving { service, moved, .. }: Moving) {
+        let history = self.services.entry(service).or_default();
+        let is_known = history.moved.as_ref().is_some_and(|known| {
+            (&known.patched, &known.from_deployment) == (&moved.patched, &moved.from_deployment)
+        });
+        if !is_known {
+            history.moving = Some(moved);
+        }
+    }
+}
+
 /// One service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The last move to a patched revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved: Option<Moved>,
-    /// A move that is about to be asked for: whether ECS made it, and over which deployment, must be known whatever becomes of the answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// A move that was about to be asked for; [`Moving`] keeps it.
+    #[serde(skip)]
     pub moving: Option<Moved>,
     /// The last patched deployment that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -340,6 +365,20 @@ mod tests {
         ];
         history.saw_patched(&service(&deployments), "f:41", F, at(0));
         assert_eq!((history.moved, history.moving), (Some(moving), None));
+    }
+
+    #[test]
+    fn what_became_of_a_move_is_not_forgotten_for_its_intent() {
+        let failed = Moved { has_failed: true, ..moved().moved.unwrap() };
+        let known = History { moved: Some(failed.clone()), ..History::default() };
+        let mut histories =
+            Histories { format: 1, services: BTreeMap::from([("s".to_owned(), known.clone())]) };
+        let intent = |moved| Moving { format: 1, service: "s".to_owned(), moved };
+        histories.expect(intent(Moved { has_failed: false, ..failed.clone() }));
+        assert_eq!(histories.services["s"], known);
+        let another = Moved { from_deployment: "d9".to_owned(), ..failed };
+        histories.expect(intent(another.clone()));
+        assert_eq!(histories.services["s"].moving, Some(another));
     }
 
     #[test]

@@ -11,8 +11,9 @@ use crate::{
     config::ShareChoice,
     ecs::Ecs,
     ecs_agent::{self, Registration},
+    ecs_task::{self, Task},
     guard::{self, Guarded},
-    heartbeats::{Fleet, Heartbeat},
+    heartbeats::{Beaten, Heartbeat},
     identity::Identity,
     imds::{self, Instance},
     leader::{Leads, LockAnswer, LockRequest},
@@ -42,6 +43,8 @@ const SHARE_DEADLINE: Duration = Duration::from_secs(10);
 pub enum Done {
     /// Of `LearnInstance`.
     Instance(Result<Instance, Trouble>),
+    /// Of `LearnTask`.
+    Task(Result<Task, Trouble>),
     /// Of `LearnRegistration`, with the ECS agent's configured cluster.
     Registration(Option<String>, Result<Registration, Trouble>),
     /// Of `SetGuard`.
@@ -62,8 +65,8 @@ pub enum Done {
     Gate(bool, String, Result<(), AwsError>),
     /// Of `Lead`.
     Lead(Result<Tried, WorkerError>),
-    /// Of `Beat`: the agents that are alive, where they were asked for.
-    Beat(Result<Option<Fleet>, WorkerError>),
+    /// Of `Beat`.
+    Beat(Result<Beaten, WorkerError>),
     /// Of `Patch`.
     Round(Box<RoundResult>),
     /// Of `SetDraining`.
@@ -123,6 +126,11 @@ impl Jobs {
     /// Asks instance metadata.
     pub fn learn_instance(&self) -> tokio::task::AbortHandle {
         self.spawn(async { Done::Instance(imds::instance().await.map_err(Trouble::from)) })
+    }
+
+    /// Asks task metadata.
+    pub fn learn_task(&self) -> tokio::task::AbortHandle {
+        self.spawn(async { Done::Task(ecs_task::task().await.map_err(Trouble::from)) })
     }
 
     /// Asks the ECS agent.

@@ -1,5 +1,5 @@
-//! What the agent remembers over a restart or a reboot, on the instance's own disk: what the instance is to ECS, whether the agent
-//! drained it, where its share was last found, and what has happened since this boot.
+//! What the agent remembers over a restart or a reboot, on the instance's own disk: what the instance is to ECS, how many agents there are,
+//! whether this one drained it, where its share was last found, and what has happened since this boot.
 //!
 //! What is the instance's own is keyed by instance id, so that an image made from a running instance can't carry another's; what
 //! is this boot's carries the kernel's boot id, which no other boot of any machine has (random(4)).
@@ -14,6 +14,7 @@ use std::{
 };
 
 const REGISTRATION: &str = "registration.json";
+const AGENTS: &str = "agents.json";
 const DRAINING: &str = "draining.json";
 const TARGET: &str = "mount-target.json";
 const BOOT: &str = "boot.json";
@@ -48,6 +49,19 @@ pub fn registration(state_dir: &Path, instance: &str) -> Option<Registration> {
 /// The disk is full, or the directory can't be written.
 pub fn save_registration(state_dir: &Path, instance: &str, registration: &Registration) -> io::Result<()> {
     write(state_dir.join(instance), REGISTRATION, registration)
+}
+
+/// How many agents there were when an earlier run counted them last.
+pub fn agents(state_dir: &Path, instance: &str) -> Option<usize> {
+    read(&state_dir.join(instance).join(AGENTS))
+}
+
+/// Saves it, whole or not at all.
+///
+/// # Errors
+/// As [`save_registration`].
+pub fn save_agents(state_dir: &Path, instance: &str, agents: usize) -> io::Result<()> {
+    write(state_dir.join(instance), AGENTS, &agents)
 }
 
 /// Whether this agent drained the container instance, in this run or an earlier one.

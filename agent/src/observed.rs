@@ -4,14 +4,17 @@ use crate::{
     config::{Config, MountMode, ShareChoice},
     containers::Present,
     ecs_agent::Registration,
+    ecs_task::Task,
     foreign::Foreign,
     guard::Guard,
     identity::Identity,
     imds::Instance,
+    mount::VOLUMES_ROOT,
     mount_state::{MountState, Seen},
     mountinfo::MountEntry,
     names::Rack,
     target::{MountTarget, Standing},
+    trouble::Trouble,
 };
 use std::time::Duration;
 
@@ -30,6 +33,8 @@ pub struct Observed {
     pub registration: Option<Registration>,
     /// Whether introspection itself told the registration in this run.
     pub registration_is_fresh: bool,
+    /// The ECS task that this agent is, where it only patches.
+    pub task: Option<Task>,
     /// `ECS_CLUSTER` of the ECS agent's configuration.
     pub ecs_config_cluster: Option<String>,
     /// What should be mounted.
@@ -56,6 +61,8 @@ pub struct Observed {
     pub gate_told: Option<bool>,
     /// Whether ECS was told `ready` since this boot, by whichever run: tasks may have been placed here.
     pub gate_opened: bool,
+    /// How many agents use the share, as counted last.
+    pub agents: Option<usize>,
     /// Whether this agent holds the leader's lock.
     pub leads: bool,
     /// The name of the lock that it took.
@@ -70,10 +77,16 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// The cluster's name or ARN: configuration, the ECS agent's configuration, what was remembered or introspected.
+    /// The cluster's name or ARN: configuration, the task, the ECS agent's configuration, what was remembered or introspected.
     pub fn cluster(&self, config: &Config) -> Option<String> {
         let registered = || self.registration.as_ref().map(|registration| registration.cluster.clone());
-        config.cluster.clone().or_else(|| self.ecs_config_cluster.clone()).or_else(registered)
+        let of_the_task = || self.task.as_ref().map(|task| task.cluster.clone());
+        config
+            .cluster
+            .clone()
+            .or_else(of_the_task)
+            .or_else(|| self.ecs_config_cluster.clone())
+            .or_else(registered)
     }
 
     /// The rack: configuration, the instance's tag, the cluster's name where that is a rack's name.
@@ -120,6 +133,23 @@ impl Observed {
         }
     }
 
+    /// Why a patcher can be of no use any more: what was bound into its container at the start stays there for good.
+    pub fn useless(&self, config: &Config) -> Option<Trouble> {
+        if config.mount != MountMode::None {
+            return None;
+        }
+        let why = match (&self.mounted, self.foreign(config)) {
+            (None, _) => format!("nothing is mounted at {VOLUMES_ROOT} in this container"),
+            (Some(_), Some(foreign)) => foreign.to_string(),
+            (Some(_), None) => return None,
+        };
+        let text = format!("{why}: this patcher can't have the share, and a container's bind never changes");
+        Some(Trouble::coded("patcher-without-share", text).help(format!(
+            "ECS starts another task. If that one ends as well: its task definition must bind the host's {VOLUMES_ROOT} at {VOLUMES_ROOT}, with the \
+             placement constraint `attribute:convox.volumes == ready`, and `file_system` must be that of the cluster's instances"
+        )))
+    }
+
     /// What is at the volumes root.
     pub fn seen(&self, config: &Config) -> Seen {
         if self.mounted.is_none() {
@@ -145,11 +175,11 @@ impl Observed {
         }
     }
 
-    /// The file system that belongs at the volumes root, where it is known: the target's; for an external mount the configured one.
+    /// The file system that belongs at the volumes root, where it is known: the target's; for somebody else's mount the configured one.
     pub fn file_system<'a>(&'a self, config: &'a Config) -> Option<&'a str> {
         match (config.mount, &config.share, &self.target) {
-            (MountMode::External, Some(ShareChoice::FileSystem(id)), _) => Some(id),
-            (MountMode::External, ..) => None,
+            (MountMode::External | MountMode::None, Some(ShareChoice::FileSystem(id)), _) => Some(id),
+            (MountMode::External | MountMode::None, ..) => None,
             (MountMode::Direct, _, target) => target.as_ref().map(|target| target.file_system.as_str()),
         }
     }
@@ -225,7 +255,10 @@ impl Observed {
     /// The lock's name and the cluster: `<region>-<account>-<cluster>`.
     pub fn lock_name(&self, config: &Config) -> Option<String> {
         // arn:aws:ecs:us-east-1:123456789012:container-instance/production/0123
-        let mut fields = self.registration.as_ref()?.container_instance.split(':');
+        let of_the_task = || self.task.as_ref().map(|task| task.arn.as_str());
+        let registered =
+            self.registration.as_ref().map(|registration| registration.container_instance.as_str());
+        let mut fields = registered.or_else(of_the_task)?.split(':');
         let region = fields.nth(3)?;
         let account = fields.next()?;
         let cluster = self.cluster(config)?;
@@ -323,6 +356,37 @@ mod tests {
         assert_eq!(observed.seen(&config), Seen::Other);
         observed.identity = None;
         assert_eq!(observed.seen(&config), Seen::Unjudged);
+    }
+
+    #[test]
+    fn a_patcher_ends_once_it_cant_have_the_share() {
+        let share = Some(ShareChoice::FileSystem("fs-1".to_owned()));
+        let config = Config { share, mount: MountMode::None, ..Config::default() };
+        let bound = Observed { target: None, ..ready() };
+        let useless = |observed: Observed| observed.useless(&config).map(|trouble| trouble.text);
+        assert_eq!(useless(bound.clone()), None);
+        assert_eq!(
+            useless(Observed { identity: None, silent_for: None, ..bound.clone() }),
+            None,
+            "not asked yet"
+        );
+        let silent = Some(Duration::from_secs(900));
+        assert_eq!(
+            useless(Observed { silent_for: silent, ..bound.clone() }),
+            None,
+            "that is the health check's"
+        );
+        assert!(useless(Observed { mounted: None, ..bound.clone() }).unwrap().contains("nothing is mounted"));
+        let unmarked = Observed { identity: Some(Identity::Unmarked), ..bound.clone() };
+        assert!(useless(unmarked).unwrap().contains("no marker"));
+        let mut disk = bound.clone();
+        disk.mounted.as_mut().unwrap().fs_type = "ext4".to_owned();
+        assert!(useless(disk).unwrap().contains("not NFSv4"));
+        assert_eq!(
+            Observed { mounted: None, ..bound }.useless(&Config::default()),
+            None,
+            "an instance mounts again"
+        );
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::{
 pub enum Action {
     /// Ask instance metadata who and where this is.
     LearnInstance,
+    /// Ask task metadata who and where this is: a patcher is no instance.
+    LearnTask,
     /// Ask the ECS agent what the instance is to ECS.
     LearnRegistration,
     /// Make the bare mount point immutable.
@@ -60,6 +62,7 @@ impl Action {
     pub fn name(self) -> &'static str {
         match self {
             Self::LearnInstance => "learn_instance",
+            Self::LearnTask => "learn_task",
             Self::LearnRegistration => "learn_registration",
             Self::SetGuard => "set_guard",
             Self::FindTarget => "find_target",
@@ -86,13 +89,19 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
     let mut actions = Vec::new();
     let seen = observed.seen(config);
     let ready = observed.state == MountState::Ready;
-    if !observed.instance_is_fresh {
-        actions.push(Action::LearnInstance);
+    let only_patches = config.mount == MountMode::None;
+    if only_patches && observed.task.is_none() {
+        actions.push(Action::LearnTask);
     }
-    // Asked again now and then: an instance whose ECS agent lost its state is registered anew, under another ARN.
-    actions.push(Action::LearnRegistration);
-    // Looked at again now and then: a person may have taken the flag away.
-    actions.push(Action::SetGuard);
+    if !only_patches {
+        if !observed.instance_is_fresh {
+            actions.push(Action::LearnInstance);
+        }
+        // Asked again now and then: an instance whose ECS agent lost its state is registered anew, under another ARN.
+        actions.push(Action::LearnRegistration);
+        // Looked at again now and then: a person may have taken the flag away.
+        actions.push(Action::SetGuard);
+    }
     let is_direct = config.mount == MountMode::Direct;
     // Asked again now and then: mount targets come, go, and change their address.
     if is_direct && observed.share(config, file).is_ok() && observed.instance.is_some() {
@@ -116,13 +125,14 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
     if is_direct && ready {
         actions.push(Action::KeepReadAhead);
     }
-    if observed.registration.is_some()
+    if !only_patches
+        && observed.registration.is_some()
         && let Some(open) = observed.wanted_gate(config, seen)
         && observed.gate_told != Some(open)
     {
         actions.push(Action::SetGate { open });
     }
-    if observed.registration_is_fresh {
+    if !only_patches && observed.registration_is_fresh {
         let gate_is_open = observed.gate_told == Some(true);
         match draining::wanted(config.drain_after, observed.not_ready_for, observed.is_drained, gate_is_open)
         {
@@ -134,7 +144,8 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
     if ready && observed.instance.is_some() {
         actions.push(Action::Beat);
     }
-    let may_lead = config.patch && observed.registration_is_fresh && observed.lock_name(config).is_some();
+    let is_known = if only_patches { observed.task.is_some() } else { observed.registration_is_fresh };
+    let may_lead = config.patch && is_known && observed.lock_name(config).is_some();
     // Registered in another cluster by now: this lock is not that cluster's.
     let holds_another = observed.leads && observed.leads_by != observed.lock_name(config);
     match (observed.leads, ready && may_lead && !holds_another) {
@@ -143,17 +154,20 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
         (true, false) => actions.push(Action::StepDown),
         _ => {}
     }
-    actions.extend(looks(observed));
+    actions.extend(looks(config, observed));
     actions
 }
 
 /// What is only looked at; each look has its own pace.
-fn looks(observed: &Observed) -> Vec<Action> {
+fn looks(config: &Config, observed: &Observed) -> Vec<Action> {
     let mut actions = Vec::new();
     if observed.mounted.as_ref().is_some_and(|mounted| mounted.fs_type.starts_with("nfs")) {
         actions.push(Action::ReadStatistics);
     }
-    actions.push(Action::LookAtContainers);
+    // A container sees its own mount namespace alone.
+    if config.mount != MountMode::None {
+        actions.push(Action::LookAtContainers);
+    }
     if observed.leads && observed.state.is_ready() {
         actions.push(Action::CheckVolumes);
     }
@@ -165,6 +179,7 @@ mod tests {
     use super::*;
     use crate::{
         config::ShareChoice,
+        ecs_task::Task,
         guard::Guard,
         identity::Identity,
         imds::Instance,
@@ -204,7 +219,7 @@ mod tests {
 
     fn planned_by(config: &Config, observed: &Observed) -> Vec<Action> {
         let mut actions = plan(config, "F", observed);
-        let looks = looks(observed);
+        let looks = looks(config, observed);
         actions.retain(|action| {
             !matches!(action, Action::LearnRegistration | Action::SetGuard) && !looks.contains(action)
         });
@@ -305,8 +320,40 @@ mod tests {
     }
 
     #[test]
+    fn a_patcher_of_its_own_asks_its_task_and_touches_no_instance() {
+        let share = Some(ShareChoice::FileSystem("fs-01234567".to_owned()));
+        let config = Config { mount: MountMode::None, share, ..Config::default() };
+        let bound = Observed { target: None, instance: None, instance_is_fresh: false, ..mounted() };
+        assert_eq!(
+            plan(&config, "F", &bound),
+            [Action::LearnTask, Action::Identify, Action::Probe, Action::ReadStatistics]
+        );
+        let task = Task {
+            arn: "arn:aws:ecs:us-east-1:123456789012:task/production/0123".to_owned(),
+            cluster: "production".to_owned(),
+            availability_zone: "us-east-1a".to_owned(),
+        };
+        let ready = Observed {
+            instance: Some(task.as_instance()),
+            task: Some(task),
+            identity: Some(Identity::Same),
+            silent_for: Some(std::time::Duration::ZERO),
+            good_probes: 9,
+            state: MountState::Ready,
+            ..bound
+        };
+        let looks = [Action::Probe, Action::Beat, Action::Lead, Action::ReadStatistics];
+        assert_eq!(plan(&config, "F", &ready), looks);
+        let leads_by = ready.lock_name(&config);
+        assert_eq!(leads_by.as_deref(), Some("us-east-1-123456789012-production"), "the instances' own lock");
+        let leads = Observed { leads: true, leads_by, ..ready };
+        assert!(plan(&config, "F", &leads).contains(&Action::Patch));
+    }
+
+    #[test]
     fn the_leader_alone_looks_at_all_volumes_and_only_while_the_share_is_ready() {
         let ready = Observed { state: MountState::Ready, ..mounted() };
+        let looks = |observed: &Observed| super::looks(&Config::default(), observed);
         assert!(!looks(&ready).contains(&Action::CheckVolumes));
         assert!(looks(&Observed { leads: true, ..ready.clone() }).contains(&Action::CheckVolumes));
         let stalled = Observed { leads: true, state: MountState::Stalled, ..ready };

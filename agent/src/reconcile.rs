@@ -12,6 +12,7 @@ mod tell;
 
 use crate::{
     config::{Config, MountMode, Sources},
+    gate::{self, Spread},
     heartbeats::{Fleet, Heartbeat},
     jobs::{Clients, Done, Jobs},
     leader::{Leads, LockRequest},
@@ -67,7 +68,7 @@ fn pace(action: Action) -> Pace {
         after_success: Duration::from_secs(after_success),
     };
     match action {
-        Action::LearnInstance => seconds(1, 30, 0),
+        Action::LearnInstance | Action::LearnTask => seconds(1, 30, 0),
         Action::LearnRegistration => seconds(1, 5, 60),
         Action::SetGuard => seconds(5, 60, 60),
         Action::FindTarget => seconds(1, 60, 60),
@@ -82,7 +83,7 @@ fn pace(action: Action) -> Pace {
         Action::Lead => seconds(5, 60, 10),
         Action::StepDown => seconds(0, 0, 0),
         // After a success the rounds have a pace of their own.
-        Action::Patch => seconds(15, 120, 0),
+        Action::Patch => seconds(5, 60, 0),
         Action::ReadStatistics => seconds(10, 60, 10),
         Action::LookAtContainers => seconds(10, 60, 30),
         // Postponed by what the look took.
@@ -107,6 +108,7 @@ pub struct Agent {
     attempt: u32,
     aws: reach::Reach,
     gate_failed: bool,
+    gate_spread: Spread,
     lock: Option<Arc<Mutex<Worker>>>,
     memory: Memory,
     patching: Patching,
@@ -163,6 +165,7 @@ impl Agent {
             attempt: 0,
             aws: reach::Reach::default(),
             gate_failed: false,
+            gate_spread: Spread::default(),
             lock: None,
             memory: Memory::default(),
             patching: Patching::default(),
@@ -202,7 +205,10 @@ impl Agent {
     }
 
     /// Runs until `stop`.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    ///
+    /// # Errors
+    /// Why this agent can be of no use any more, so that it ends by itself.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), Trouble> {
         self.jobs.warm_up();
         loop {
             let now = Instant::now();
@@ -211,6 +217,9 @@ impl Agent {
             }
             self.observe_mount();
             let seen = self.judge();
+            if let Some(why) = self.config.as_ref().and_then(|config| self.observed.useless(config)) {
+                return Err(why);
+            }
             self.apply(now);
             self.report(seen);
             systemd::alive();
@@ -219,7 +228,7 @@ impl Agent {
                 Some(done) = self.done.recv() => self.learn(done),
                 Ok(()) = self.mounts.changed() => {} // observed above: state decides, not events
                 () = tokio::time::sleep(pause) => {}
-                Ok(()) = stop.changed() => return,
+                Ok(()) = stop.changed() => return Ok(()),
             }
             while let Ok(done) = self.done.try_recv() {
                 self.learn(done);
@@ -387,15 +396,28 @@ impl Agent {
         self.problems.retain(|name, _| {
             OTHER_PROBLEMS.contains(name) || is_asked_for(name) || schedule.is_in_flight(name)
         });
+        if !is_asked_for(Action::SetGate { open: false }.name()) {
+            self.gate_spread.forget();
+        }
         for action in actions {
             let needs_no_configuration = matches!(
                 action,
                 Action::LearnInstance | Action::LearnRegistration | Action::SetGuard | Action::SetGate { .. }
             );
-            if (is_configured || needs_no_configuration) && self.schedule.is_due(action.name(), now) {
+            if (is_configured || needs_no_configuration)
+                && self.schedule.is_due(action.name(), now)
+                && self.has_its_turn(action, now)
+            {
                 self.start(action, &config);
             }
         }
+    }
+
+    /// Whether it is this agent's turn among those of a fleet that want the same of AWS.
+    fn has_its_turn(&mut self, action: Action, now: Instant) -> bool {
+        let Action::SetGate { open } = action else { return true };
+        let (opened, agents) = (self.boot.gate_opened, self.observed.agents);
+        self.gate_spread.may_tell(open, now, || gate::pause(open, opened, agents, fastrand::f64()))
     }
 
     /// Whether another child asks the server for a sign of life already: on a server that is silent one hangs, not two.
@@ -416,6 +438,7 @@ impl Agent {
         let region = observed.region(config).unwrap_or_default();
         let job = match action {
             Action::LearnInstance => self.jobs.learn_instance(),
+            Action::LearnTask => self.jobs.learn_task(),
             Action::LearnRegistration => self.jobs.learn_registration(),
             Action::SetGuard => self.jobs.set_guard(),
             Action::FindTarget => {

@@ -256,6 +256,12 @@ pub struct Report {
     pub cluster: Option<String>,
     /// Its ARN in ECS.
     pub container_instance: Option<String>,
+    /// Whether it is an ECS task that only patches (`mount = "none"`).
+    #[serde(default)]
+    pub only_patches: bool,
+    /// The ARN of that task.
+    #[serde(default)]
+    pub task: Option<String>,
     /// The rack.
     pub rack: Option<String>,
     /// Where the configuration is.
@@ -342,22 +348,10 @@ impl Report {
             _ => "no answer yet".to_owned(),
         };
         writeln!(page, "probe       {probe}")?;
-        let guard = match health.guard {
-            Guard::Set => "set: without the share, writes to /volumes fail",
-            Guard::Unset => "NOT SET: without the share, containers would write to this instance's disk",
-            Guard::Unsupported => {
-                "UNSUPPORTED by the root file system: without the share, containers would write to this instance's disk"
-            }
-        };
-        writeln!(page, "guard       {guard}")?;
-        let gate = match health.gate {
-            Gate::Open => "open: ECS may place tasks with volumes here",
-            Gate::Closed => "closed: ECS places no task with volumes here",
-            Gate::Unknown => {
-                "unknown: ECS was not told; until it is, it goes by what it was told last, and the guard holds alone"
-            }
-        };
-        writeln!(page, "gate        {gate}")?;
+        // A patcher has neither: both are its instance's.
+        if !self.only_patches {
+            self.write_protections(page)?;
+        }
         let aws = match (health.aws.reachable, &health.aws.since) {
             (Some(true), Some(since)) => format!("reachable since {since}"),
             (Some(false), Some(since)) => {
@@ -366,7 +360,10 @@ impl Report {
             _ => "not called yet".to_owned(),
         };
         writeln!(page, "AWS         {aws}")?;
-        writeln!(page, "instance    {} in {}", or(&self.instance), or(&self.zone))?;
+        match self.only_patches {
+            true => writeln!(page, "task        {} in {}", or(&self.task), or(&self.zone))?,
+            false => writeln!(page, "instance    {} in {}", or(&self.instance), or(&self.zone))?,
+        }
         writeln!(page, "cluster     {} (rack {})", or(&self.cluster), or(&self.rack))?;
         self.write_patching(page)?;
         if let Some(problem) = &self.configuration_problem {
@@ -391,10 +388,32 @@ impl Report {
         )
     }
 
+    /// The guard and the gate.
+    fn write_protections(&self, page: &mut String) -> std::fmt::Result {
+        let health = &self.health;
+        let guard = match health.guard {
+            Guard::Set => "set: without the share, writes to /volumes fail",
+            Guard::Unset => "NOT SET: without the share, containers would write to this instance's disk",
+            Guard::Unsupported => {
+                "UNSUPPORTED by the root file system: without the share, containers would write to this instance's disk"
+            }
+        };
+        writeln!(page, "guard       {guard}")?;
+        let gate = match health.gate {
+            Gate::Open => "open: ECS may place tasks with volumes here",
+            Gate::Closed => "closed: ECS places no task with volumes here",
+            Gate::Unknown => {
+                "unknown: ECS was not told; until it is, it goes by what it was told last, and the guard holds alone"
+            }
+        };
+        writeln!(page, "gate        {gate}")
+    }
+
     fn write_patching(&self, page: &mut String) -> std::fmt::Result {
         let patching = &self.patching;
+        let what = if self.only_patches { "task" } else { "instance" };
         let role = match patching.role {
-            Role::Leader => "this instance patches the cluster's services".to_owned(),
+            Role::Leader => format!("this {what} patches the cluster's services"),
             Role::Follower => match (&patching.leader, &patching.leader_since) {
                 (Some(leader), Some(since)) => format!("follower; {leader} leads since {since}"),
                 _ => "follower; another instance leads".to_owned(),

@@ -13,7 +13,7 @@ use crate::{
     directories::{self, EnsureRequest},
     heartbeats::{self, Heartbeat},
     histories,
-    history::Histories,
+    history::{Histories, Moving},
     identity,
     inventory::{self, ListRequest, PageRequest},
     leader::{self, LeaderLock, Leads, LockAnswer, LockRequest},
@@ -100,7 +100,7 @@ pub enum Request {
     ListLeaders,
     /// Whether an operator paused patching by the file `pause`. Answer: `bool`.
     Paused,
-    /// Read what is remembered of a cluster's services. Answer: [`Histories`].
+    /// Read what is remembered of a cluster's services, and the move that was asked for last. Answer: [`Histories`], `Option<`[`Moving`]`>`.
     ReadHistories {
         /// The lock file's name.
         name: String,
@@ -112,6 +112,13 @@ pub enum Request {
         /// What.
         histories: Histories,
     },
+    /// Remember what is about to be asked for. Answer: `()`.
+    WriteMoving {
+        /// The lock file's name.
+        name: String,
+        /// What.
+        moving: Moving,
+    },
     /// Say who leads, and what the leader did last: for people. Answer: `()`.
     WriteLeads {
         /// The lock file's name.
@@ -119,7 +126,7 @@ pub enum Request {
         /// What.
         leads: Leads,
     },
-    /// Say that this agent is alive, and what it knows; the leader learns who else is. Answer: [`heartbeats::Fleet`], if asked for.
+    /// Say that this agent is alive, and what it knows; the leader learns who else is. Answer: [`heartbeats::Beaten`].
     Beat {
         /// This agent.
         heartbeat: Heartbeat,
@@ -350,6 +357,7 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
         Request::Paused => json(told(leader::paused())?),
         Request::ReadHistories { name } => json(told(histories::read(&name))?),
         Request::WriteHistories { name, histories } => json(told(histories::write(&name, &histories))?),
+        Request::WriteMoving { name, moving } => json(told(histories::write_moving(&name, &moving))?),
         Request::WriteLeads { name, leads } => json(told(leader::write_leads(&name, &leads))?),
         Request::Beat { heartbeat, look } => json(told(heartbeats::beat(&heartbeat, look))?),
     }

@@ -347,7 +347,7 @@ impl Answers for Share {
         let answer = match request {
             Request::Paused => "false".to_owned(),
             Request::Ensure(_) => "{\"made\":[],\"refused\":[]}".to_owned(),
-            Request::ReadHistories { .. } => "{\"format\":1,\"services\":{}}".to_owned(),
+            Request::ReadHistories { .. } => "[{\"format\":1,\"services\":{}},null]".to_owned(),
             Request::WriteHistories { histories, .. } => {
                 *self.0.lock().unwrap() = serde_json::to_string(histories).ok();
                 "null".to_owned()

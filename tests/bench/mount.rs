@@ -47,7 +47,49 @@ fn measure(lab: &Lab) -> Result<(), Error> {
     loss_seen(lab, guest)?;
     through_the_bind(lab, guest)?;
     read_ahead(lab, guest)?;
+    many_volumes(lab, guest)?;
     at_rest(lab, guest)
+}
+
+/// Volumes of a first pass over a large cluster.
+const VOLUMES: usize = 10_000;
+/// As many as the leader asks a worker for at once.
+const VOLUMES_A_REQUEST: usize = 50;
+
+/// 10,000 volumes of 10 apps over a wire that delays each answer by a millisecond, made by the agent's own worker, beside `mkdir -p` of as many
+/// paths by one process, which writes neither records nor owners.
+fn many_volumes(lab: &Lab, guest: &Guest) -> Result<(), Error> {
+    let requests = VOLUMES / VOLUMES_A_REQUEST;
+    guest.run(&format!(
+        r#"awk 'BEGIN {{ for (r = 0; r < {requests}; r++) {{
+            printf "{{\"ensure\":{{\"by\":\"bench\",\"now\":\"2026-01-01T00:00:00Z\",\"format\":1,\"volumes\":["
+            for (v = 0; v < {VOLUMES_A_REQUEST}; v++) {{ n = r * {VOLUMES_A_REQUEST} + v
+                printf "%s{{\"rack\":\"bench\",\"app\":\"a%d\",\"path\":\"bench-a%d/s%d/var/lib/data\"}}", v ? "," : "", n % 10, n % 10, n }}
+            print "]}}}}" }} }}' > /tmp/requests
+        seq 0 {} | sed 's|.*|/volumes/bench-plain/s&/var/lib/data|' > /tmp/paths
+        tc qdisc add dev vec0 root netem delay 1ms"#,
+        VOLUMES - 1
+    ))?;
+    let timed = |command: &str| -> Result<f64, Error> {
+        let said = guest.try_run(
+            &format!("a=$(date +%s%N) && {{ {command}; }} > /tmp/said && b=$(date +%s%N) && echo $(((b - a) / 1000000))"),
+            Duration::from_secs(900),
+        );
+        Ok(number(&said.stdout) / 1000.0)
+    };
+    let worker = "sh -c 'volumes-agent share-worker $$ < /tmp/requests; true'";
+    let made = timed(worker);
+    let told = guest.run("grep -c made /tmp/said; grep -o 'bench-a[0-9]*/s' /tmp/said | wc -l")?;
+    let again = timed(worker);
+    let plain = timed("xargs mkdir -p < /tmp/paths");
+    guest.run("tc qdisc del dev vec0 root && rm -rf /volumes/bench-*")?;
+    let (made, again, plain) = (made?, again?, plain?);
+    lab.progress.plain(&format!(
+        "{VOLUMES} volumes, 1 ms of delay: made in {made:.1} s, looked at again in {again:.1} s, against {plain:.1} s of `xargs mkdir -p`: {:.2} times (requests answered, volumes made: {})",
+        made / plain,
+        told.trim().replace('\n', ", ")
+    ));
+    Ok(())
 }
 
 /// From the agent's start to `ready`, against a bare mount of the same share.

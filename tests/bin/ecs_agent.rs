@@ -3,8 +3,9 @@
 use clap::Parser;
 use lab::ecs_agent::{
     introspection::{self, Introspection},
-    registration::{AgentError, Http, Settings, register},
+    registration::{AgentError, Http, Registered, Settings, register},
     rounds::{Rounds, say, told},
+    task_metadata,
 };
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -60,9 +61,9 @@ fn main() -> ExitCode {
     };
     let http = Http::default();
     let mut trouble = String::new();
-    let instance = loop {
+    let Registered { arn: instance, zone } = loop {
         match register(&http, &settings) {
-            Ok(arn) => break arn,
+            Ok(registered) => break registered,
             Err(error @ (AgentError::OtherCluster { .. } | AgentError::Attributes(_))) => {
                 say(&told(&error));
                 return ExitCode::from(TERMINAL);
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
         std::thread::sleep(Duration::from_secs(1));
     };
     say(&format!("registered with {} as {instance}", settings.cluster));
-    let introspection = Introspection::new(settings.cluster.clone(), instance.clone());
+    let introspection = Introspection::new(settings.cluster.clone(), instance.clone(), zone);
     let rounds = Rounds {
         http,
         backend: settings.backend,
@@ -89,7 +90,7 @@ fn main() -> ExitCode {
     match serve(cli.introspection, introspection, rounds) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("introspection on {}: {error}", cli.introspection));
+            say(&format!("introspection on {} or task metadata: {error}", cli.introspection));
             ExitCode::FAILURE
         }
     }
@@ -98,6 +99,11 @@ fn main() -> ExitCode {
 #[tokio::main(flavor = "current_thread")]
 async fn serve(address: SocketAddr, introspection: Introspection, rounds: Rounds) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(address).await?;
+    let for_tasks = tokio::net::TcpListener::bind(task_metadata::ADDRESS).await?;
     std::thread::spawn(move || rounds.run());
-    introspection::serve(listener, introspection).await
+    tokio::try_join!(
+        introspection::serve(listener, introspection.clone()),
+        task_metadata::serve(for_tasks, introspection)
+    )?;
+    Ok(())
 }

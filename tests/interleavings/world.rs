@@ -28,6 +28,8 @@ pub(crate) struct World {
     ecs: State,
     /// The record of histories on the share, as JSON.
     record: String,
+    /// That of the move which is about to be asked for.
+    moving: String,
     directories: BTreeSet<String>,
     /// Who may hold the lock. One that held it before, and took it again since, holds another one.
     pub(crate) holder: Option<usize>,
@@ -47,6 +49,7 @@ impl World {
         let mut world = Self {
             ecs: State::new(Config { throttles: false, ..Config::unchecked() }, 1),
             record: "{\"format\":1,\"services\":{}}".to_owned(),
+            moving: "null".to_owned(),
             directories: BTreeSet::new(),
             holder: None,
             term: 0,
@@ -142,7 +145,11 @@ impl World {
         }
         let (kind, content) = request.as_object().and_then(|request| request.iter().next()).unwrap();
         match kind.as_str() {
-            "read_histories" => Some(self.record.clone()),
+            "read_histories" => Some(format!("[{},{}]", self.record, self.moving)),
+            "write_moving" => {
+                self.moving = content["moving"].to_string();
+                Some("null".to_owned())
+            }
             "write_histories" => {
                 self.record = content["histories"].to_string();
                 Some("null".to_owned())
@@ -161,7 +168,7 @@ impl World {
         let mut record: Value = serde_json::from_str(&self.record).unwrap();
         without_times(&mut record);
         (self.ecs.dump(self.now()).to_string(), record.to_string(), &self.directories).hash(hasher);
-        (self.holder, &self.late, self.unanswered).hash(hasher);
+        (&self.moving, self.holder, &self.late, self.unanswered).hash(hasher);
     }
 
     /// What must hold once nothing is under way any more.

@@ -5,7 +5,7 @@ use crate::{
     enclosure::Inside,
     error::Error,
     guest::{Guest, Identity},
-    host, http,
+    host, http, iam,
     image::Image,
     metadata, moto,
     moto::FileSystem,
@@ -28,7 +28,8 @@ use std::{
 pub const CLUSTER: &str = "production";
 /// The account of everything in the lab.
 pub const ACCOUNT: &str = "123456789012";
-const REGION: &str = "us-east-1";
+/// The region of everything in the lab.
+pub const REGION: &str = "us-east-1";
 /// The tag that the file system and the instances carry.
 const TAG: &str = "convox.rack";
 
@@ -85,6 +86,7 @@ impl Lab {
         let identities = Identity::all();
         let model = ecs::Model::of_environment(&prepared.moto)?;
         let config = ecs::Config {
+            policies: shipped_policies(&identities)?,
             account: ACCOUNT.to_owned(),
             region: REGION.to_owned(),
             clusters: vec![CLUSTER.to_owned()],
@@ -156,6 +158,18 @@ impl Lab {
     /// When the lab's ECS doesn't answer.
     pub fn newer_ecs(&self, operation: &str, members: &[&str]) -> Result<(), Error> {
         self.ecs_control("POST", "model", &json!({ "operation": operation, "add": members })).map(drop)
+    }
+
+    /// Gives everybody the rights back that the shipped policies have for them.
+    ///
+    /// # Errors
+    /// As [`Lab::ecs_control`].
+    pub fn restore_rights(&self) -> Result<(), Error> {
+        self.ecs_control("DELETE", "policy", &Value::Null)?;
+        for (access_key, allow) in shipped_policies(&Identity::all())? {
+            self.ecs_control("POST", "policy", &json!({ "access_key": access_key, "allow": allow }))?;
+        }
+        Ok(())
     }
 
     /// One of the lab's own paths of ECS, without the `/lab/` before it; see [`ecs::server`].
@@ -398,4 +412,13 @@ where
     let listener = tokio::net::TcpListener::from_std(listener).map_err(&failed)?;
     servers.spawn(server(listener));
     Ok(())
+}
+
+/// Instances may mount, gate and patch; a patcher of its own may patch.
+fn shipped_policies(identities: &[Identity]) -> Result<ecs::Policies, Error> {
+    let instance = iam::allowed(&["instance", "patcher"])?;
+    let mut policies: ecs::Policies =
+        identities.iter().map(|identity| (identity.access_key(), instance.clone())).collect();
+    policies.insert(metadata::access_key(iam::PATCHER_ROLE), iam::allowed(&["patcher"])?);
+    Ok(policies)
 }

@@ -12,9 +12,10 @@
 //! - Names, labels, and the reasons of stopped containers (`CannotStartContainerError: ...`). Why a *task* stopped is ECS's to say.
 //!
 //! What it doesn't: the ACS websocket (it polls the lab's ECS each second), pulling (the lab has no registry), bridge and awsvpc
-//! networks (every container has the instance's network), CPU and memory limits, credentials, log drivers. It gives no call of
-//! Docker a time limit, and removes a task's containers as soon as it has ended. A health check is Docker's and opens HEALTHY
-//! gates; ECS isn't told of it, and no task is stopped for it. A container that asks for what would change its behaviour
+//! networks (every container has the instance's network), CPU and memory limits, log drivers. It gives no call of
+//! Docker a time limit, and removes a task's containers as soon as it has ended. A health check is Docker's, opens HEALTHY
+//! gates, and is told to ECS with the containers' states (the real one has a channel of its own for it). Of task metadata there is what
+//! [`task_metadata`] has. A container that asks for what would change its behaviour
 //! (`links`, `secrets`, a health check without a shell, ...) is stopped with a reason that says so.
 
 pub mod dependencies;
@@ -23,4 +24,5 @@ pub mod introspection;
 pub mod registration;
 pub mod rounds;
 pub mod task;
+pub mod task_metadata;
 pub mod transitions;

@@ -26,6 +26,7 @@ pub mod faults;
 pub mod guest;
 pub mod host;
 pub mod http;
+pub mod iam;
 pub mod image;
 pub mod metadata;
 pub mod moto;

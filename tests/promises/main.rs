@@ -14,12 +14,15 @@ mod foreign_mount;
 mod kinds;
 mod lossless;
 mod mount_point;
+mod patcher;
 mod patching;
 mod placement;
 mod restart;
 mod services;
 mod speaking;
 mod troubled_ecs;
+mod upgrade;
+mod volumes;
 mod watch;
 
 use lab::{
@@ -77,6 +80,11 @@ const OF_PATCHING: &[Promise] = &[
         "what_no_instance_was_ready_for_is_tried_again",
         placement::what_no_instance_was_ready_for_is_tried_again,
     ),
+    ("an_upgrade_alone_changes_nothing", upgrade::an_upgrade_alone_changes_nothing),
+    ("a_newer_agents_record_is_left_alone", upgrade::a_newer_agents_record_is_left_alone),
+    ("all_volumes_are_listed_with_who_uses_them", volumes::all_volumes_are_listed),
+    ("a_patcher_of_its_own_patches", patcher::a_patcher_of_its_own_patches),
+    ("the_patchers_policy_has_nothing_to_spare", patcher::the_patchers_policy_has_nothing_to_spare),
 ];
 
 /// Those of the share: what leaves the cluster whole first, what breaks it last.

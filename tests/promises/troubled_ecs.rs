@@ -171,7 +171,7 @@ pub(crate) fn what_aws_refuses_of_one_service_stops_no_other(lab: &Lab) -> Resul
     let names = denied["reason"].as_str().is_some_and(|reason| reason.contains("not-to-be-passed"));
     expect(names, "the reason names the role", denied.to_string())?;
     app::patched(lab, "role-allowed")?;
-    lab.ecs_control("DELETE", "policy", &Value::Null)?;
+    lab.restore_rights()?;
     for name in [CROWDED, "role-denied"] {
         wait::until(&lab.progress, &format!("{name} is patched as soon as AWS lets it"), LATER, || {
             let seen = told(lab, name);
@@ -215,7 +215,7 @@ pub(crate) fn who_may_not_patch_lets_another_lead(lab: &Lab) -> Result<String, E
     let patched = app::patched(lab, NAME)?;
     let health = lab.health(leader);
     expect(health.status == 200, "the one that may not patch is ready all the same", health.body)?;
-    lab.ecs_control("DELETE", "policy", &Value::Null)?;
+    lab.restore_rights()?;
     lab.instance(leader).run("systemctl restart volumes-agent")?;
     lab.ecs("DeleteService", &json!({ "cluster": CLUSTER, "service": NAME, "force": true }))?;
     Ok(patched)

@@ -86,12 +86,11 @@ fn changes(action: Action, mount: MountMode, observed: &Observed) -> Option<Stri
             let value = if draining { "DRAINING" } else { "ACTIVE" };
             Some(format!("would set the instance to {value} in ECS"))
         }
-        Action::Identify if mount == MountMode::External => {
-            Some("would compare the share's marker".to_owned())
-        }
+        Action::Identify if mount != MountMode::Direct => Some("would compare the share's marker".to_owned()),
         Action::Identify => Some("would compare the share's marker, or write the first one".to_owned()),
         Action::Lead => Some("would try for the leader's lock".to_owned()),
         Action::LearnInstance
+        | Action::LearnTask
         | Action::LearnRegistration
         | Action::FindTarget
         | Action::KeepReadAhead

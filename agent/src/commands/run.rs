@@ -13,7 +13,10 @@ use crate::{
     systemd,
 };
 use clap::Args;
-use std::time::{Duration, SystemTime};
+use std::{
+    io::IsTerminal,
+    time::{Duration, SystemTime},
+};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
@@ -67,7 +70,7 @@ fn start_log() {
     if under_systemd {
         log.with_ansi(false).without_time().init();
     } else {
-        log.init();
+        log.with_ansi(std::io::stderr().is_terminal()).init();
     }
 }
 
@@ -126,8 +129,12 @@ async fn serve(args: RunArgs) -> Result<Exit, Failure> {
             return Err(Failure::refused(format!("the endpoint failed: {why}")));
         }
         ended = looping => {
-            // The loop ends only when it is told to: this is a defect, and systemd's restart is the way out.
-            let why = ended.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+            // Unless it says why, the loop ends only when it is told to: a defect, and systemd's restart is the way out.
+            let why = match ended {
+                Ok(Err(useless)) => return Err(Failure::refused(useless.to_string())),
+                Ok(Ok(())) => "it ended".to_owned(),
+                Err(error) => error.to_string(),
+            };
             return Err(Failure::refused(format!("the loop failed: {why}")));
         }
     }

@@ -27,6 +27,9 @@ pub fn mount(found: &Findings) -> Check {
             (MountMode::External, _) => {
                 "fstab or efs-utils mounts it (`mount = \"external\"`): `mount /volumes`, and `journalctl -b -u volumes.mount`"
             }
+            (MountMode::None, _) => {
+                "this configuration is that of a patcher (`mount = \"none\"`), into whose container the instance's share is bound"
+            }
             (MountMode::Direct, Ok(_)) => "the daemon mounts it by itself; see `daemon` for what holds it up",
             (MountMode::Direct, Err(_)) => "`systemctl start volumes-agent`: the daemon mounts it",
         };

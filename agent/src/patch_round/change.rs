@@ -2,11 +2,13 @@
 
 use super::{RoundError, Running, SHARE_DEADLINE, about, superseded};
 use crate::{
+    aws::AwsError,
     directories::{EnsureRequest, Ensured, Refused, Wanted},
     history::{Dropped, Moved},
     patch::{self, Needed},
     reading::{Unpatched, Verdict},
     report::{Outcome, timestamp},
+    schedule::jittered,
     service::Service,
     share_worker::{Answers, Request, WorkerError},
 };
@@ -26,6 +28,15 @@ const CONFIRMATION_LASTS: Duration = Duration::from_secs(3);
 const VOLUMES_AT_A_TIME: usize = 50;
 /// Why each change is made, in the log.
 const WHY: &str = "its PRIMARY revision declares volumes that it does not mount";
+
+/// What AWS throttled was not done, and is tried again within the round so often, each time with a new look and a new confirmation.
+const TRIES_AGAIN: u32 = 2;
+
+/// Waits before another try; gives how many there were then.
+async fn after_throttling(before: u32) -> u32 {
+    tokio::time::sleep(jittered(Duration::from_secs(1 << before))).await;
+    before + 1
+}
 
 /// A proof that the lock was held, and patching not paused, a moment ago.
 #[derive(Debug, Clone, Copy)]
@@ -101,9 +112,17 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
     ) -> Result<Result<String, Verdict>, RoundError> {
         let (_, source) = about(service);
         let document = self.documents(service).await?.patched.clone();
-        self.ecs.may_register().await;
-        self.confirm(lock).await?.still_holds()?;
-        let (answer, request_id) = self.ecs.register(&document).await?;
+        let mut throttled = 0;
+        let (answer, request_id) = loop {
+            self.ecs.may_register().await;
+            self.confirm(lock).await?.still_holds()?;
+            match self.ecs.register(&document).await {
+                Err(AwsError::Throttled { .. }) if throttled < TRIES_AGAIN => {
+                    throttled = after_throttling(throttled).await
+                }
+                answer => break answer?,
+            }
+        };
         self.registered += 1;
         let arn = answer.pointer("/taskDefinition/taskDefinitionArn").and_then(serde_json::Value::as_str);
         let Some(arn) = arn.map(str::to_owned) else {
@@ -144,10 +163,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             from_deployment: from_deployment.clone(),
             has_failed: false,
         };
-        // Before it is asked for: if its answer is lost, or the lock, whoever looks next must know what it was decided about.
-        self.change_history(service, |history| history.moving = Some(moving));
-        self.remember().await?;
-        let Some((now, request_id)) = self.update(lock, service, &to).await? else {
+        let Some((now, request_id)) = self.update(lock, service, &to, Some(moving)).await? else {
             return Ok(superseded());
         };
         self.note(format!("moved service {} to {to}", service.name));
@@ -170,7 +186,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         service: &Service,
         to: String,
     ) -> Result<Verdict, RoundError> {
-        let Some((_, request_id)) = self.update(lock, service, &to).await? else {
+        let Some((_, request_id)) = self.update(lock, service, &to, None).await? else {
             return Ok(superseded());
         };
         let (_, from) = about(service);
@@ -188,16 +204,36 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         lock: &L,
         service: &Service,
         to: &str,
+        moving: Option<Moved>,
     ) -> Result<Option<(Option<Service>, String)>, RoundError> {
-        self.ecs.may_update().await;
-        let fresh = self.ecs.service(&self.round.cluster, &service.arn).await?;
-        if fresh.as_ref().map(about) != Some(about(service)) {
-            return Ok(None);
+        let mut throttled = 0;
+        loop {
+            self.ecs.may_update().await;
+            let fresh = self.ecs.service(&self.round.cluster, &service.arn).await?;
+            if fresh.as_ref().map(about) != Some(about(service)) {
+                return Ok(None);
+            }
+            let confirmation = self.confirm(lock).await?;
+            if let Some(moving) = &moving {
+                self.intend(service, moving.clone()).await?;
+            }
+            confirmation.still_holds()?;
+            match self.ecs.update_service(&self.round.cluster, &service.arn, to).await {
+                Ok(updated) => {
+                    self.updated += 1;
+                    return Ok(Some(updated));
+                }
+                Err(AwsError::Throttled { .. }) if throttled < TRIES_AGAIN => {
+                    throttled = after_throttling(throttled).await
+                }
+                Err(error) => {
+                    if error.is_refusal() {
+                        self.change_history(service, |history| history.moving = None);
+                    }
+                    return Err(error.into());
+                }
+            }
         }
-        self.confirm(lock).await?.still_holds()?;
-        let updated = self.ecs.update_service(&self.round.cluster, &service.arn, to).await?;
-        self.updated += 1;
-        Ok(Some(updated))
     }
 
     pub(super) async fn not_paused(&self) -> Result<(), RoundError> {

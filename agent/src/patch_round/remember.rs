@@ -2,7 +2,7 @@
 
 use super::{LastAction, RoundError, Running, SHARE_DEADLINE, Unwritten};
 use crate::{
-    history::{Histories, History},
+    history::{Histories, History, Moved, Moving},
     report::timestamp,
     service::Service,
     share_worker::{Answers, Request},
@@ -25,7 +25,12 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         let histories = match &self.round.record {
             Some(name) => {
                 let request = Request::ReadHistories { name: name.clone() };
-                self.share.ask_within(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?
+                let read = self.share.ask_within::<(Histories, Option<Moving>)>(&request, SHARE_DEADLINE);
+                let (mut histories, moving) = read.await.map_err(RoundError::Share)?;
+                if let Some(moving) = moving {
+                    histories.expect(moving);
+                }
+                histories
             }
             None => Histories::default(),
         };
@@ -97,6 +102,18 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             self.round.memory.unwritten.leads = false;
             self.round.memory.unwritten.at = Some(Instant::now());
         }
+        Ok(())
+    }
+
+    /// Keeps on the share what is about to be asked for: if its answer is lost, or the lock, whoever looks next knows what it was decided about.
+    pub(super) async fn intend(&mut self, service: &Service, moved: Moved) -> Result<(), RoundError> {
+        if let Some(name) = &self.round.record {
+            let (service, moved) = (service.arn.clone(), moved.clone());
+            let moving = Moving { format: self.round.format, service, moved };
+            let request = Request::WriteMoving { name: name.clone(), moving };
+            self.share.ask_within::<()>(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?;
+        }
+        self.change_history(service, |history| history.moving = Some(moved));
         Ok(())
     }
 

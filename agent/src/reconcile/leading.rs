@@ -2,9 +2,10 @@
 
 use super::{Agent, pace, reach::Service};
 use crate::{
-    heartbeats::Fleet,
+    heartbeats::Beaten,
     jobs::Tried,
     leader::Leads,
+    memory,
     patch_round::{Memory, RoundError, RoundResult},
     plan::Action,
     report::{Patching, Role, ServiceReport, timestamp},
@@ -94,12 +95,12 @@ impl Agent {
     }
 
     /// The agents that are alive; a leader writes nothing that one of them can't read.
-    pub(super) fn beaten(&mut self, result: Result<Option<Fleet>, WorkerError>) {
-        let result = result.map_err(Trouble::from);
-        let Some(Some(fleet)) = self.ended(Action::Beat, result) else { return };
-        if !self.observed.leads {
+    pub(super) fn beaten(&mut self, result: Result<Beaten, WorkerError>) {
+        let Some(Beaten { agents, fleet }) = self.ended(Action::Beat, result.map_err(Trouble::from)) else {
             return;
-        }
+        };
+        self.counted(agents);
+        let Some(fleet) = fleet.filter(|_| self.observed.leads) else { return };
         for unreadable in &fleet.unreadable {
             warn!(%unreadable, "an agent's heartbeat can't be understood");
         }
@@ -109,6 +110,19 @@ impl Agent {
         }
         self.patching.fleet = versions;
         self.fleet = Some(fleet);
+    }
+
+    /// How large the fleet is; the next boot begins with that.
+    fn counted(&mut self, agents: usize) {
+        if self.observed.agents.replace(agents) == Some(agents) {
+            return;
+        }
+        if let Some(instance) =
+            self.observed.instance.as_ref().filter(|_| self.observed.registration.is_some())
+            && let Err(error) = memory::save_agents(&self.config().state_dir, &instance.id, agents)
+        {
+            warn!(%error, "the number of agents could not be remembered");
+        }
     }
 
     /// The lines of a round; of one that ended early, with those of the round before for what it didn't reach.

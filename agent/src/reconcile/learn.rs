@@ -50,6 +50,13 @@ impl Agent {
                 let instance = self.ended(Action::LearnInstance, result);
                 self.learnt_instance(instance);
             }
+            Done::Task(result) => {
+                if let Some(task) = self.ended(Action::LearnTask, result) {
+                    info!(task = %task.arn, cluster = %task.cluster, "this is an ECS task");
+                    self.observed.instance = Some(task.as_instance());
+                    self.observed.task = Some(task);
+                }
+            }
             Done::Registration(configured, result) => {
                 self.observed.ecs_config_cluster = configured;
                 if let Some(registration) = self.ended(Action::LearnRegistration, result) {
@@ -140,6 +147,7 @@ impl Agent {
         let Some(instance) = told.or_else(|| self.boot.instance.clone()) else { return };
         if self.observed.registration.is_none() {
             self.observed.registration = memory::registration(&state_dir, &instance.id);
+            self.observed.agents = memory::agents(&state_dir, &instance.id);
         }
         self.observed.instance = Some(instance);
     }

@@ -142,6 +142,12 @@ impl Agent {
     /// The first thing that is missing on the way to a mount.
     fn missing(&self, config: &Config) -> Trouble {
         let failed = |action: Action| self.problems.get(action.name()).cloned();
+        if config.mount == MountMode::None && self.observed.task.is_none() {
+            return match failed(Action::LearnTask) {
+                Some(why) => why.during("waiting for task metadata"),
+                None => "asking task metadata who this is".to_owned().into(),
+            };
+        }
         if self.observed.instance.is_none() {
             return match failed(Action::LearnInstance) {
                 Some(why) => why.during("waiting for instance metadata"),
@@ -172,6 +178,8 @@ impl Agent {
         }
         if let (Some(mounted), Some(config)) = (&observed.mounted, &self.config)
             && observed.state.is_ready()
+            // What a container has of it is its instance's business.
+            && config.mount != MountMode::None
         {
             let lacking = mount::unwanted_options(&mounted.options, &config.mount_flags);
             if !lacking.is_empty() {
@@ -278,6 +286,8 @@ impl Agent {
             zone: instance.map(|instance| instance.zone.clone()),
             cluster: observed.cluster(&config),
             container_instance: observed.registration.as_ref().map(|r| r.container_instance.clone()),
+            only_patches: config.mount == MountMode::None,
+            task: observed.task.as_ref().map(|task| task.arn.clone()),
             rack: rack.ok().map(|rack| rack.to_string()),
             configuration_file: file,
             configuration_problem: self.config_problem.clone(),

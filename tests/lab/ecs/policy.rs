@@ -7,12 +7,12 @@ use super::{
     input::Input,
     state::{Call, State},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// One thing that is allowed. Both patterns may have `*` and `?`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allow {
     /// Such as `ecs:Describe*`, `iam:PassRole`.

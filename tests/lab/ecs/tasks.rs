@@ -271,6 +271,20 @@ impl State {
         if let Some(containers) = report.get("containers") {
             task.containers = containers.clone();
         }
+        let is_unhealthy = |container: &Value| container["healthStatus"] == "UNHEALTHY";
+        if task.wanted
+            && let Some(service) = &task.service
+            && task.containers.as_array().is_some_and(|containers| containers.iter().any(is_unhealthy))
+        {
+            // Developer guide, "Amazon ECS service event messages".
+            let told = format!("(task {}) failed container health checks.", task.id());
+            let of = (task.cluster.clone(), service.clone());
+            task.want_stopped("ServiceSchedulerInitiated", "Task failed container health checks");
+            if let Some(at) = self.services.iter().position(|s| (&s.cluster, &s.name) == (&of.0, &of.1)) {
+                self.tell(at, now, &told);
+            }
+        }
+        let task = &mut self.tasks[position];
         if status == task.last {
             return Ok(());
         }

@@ -47,6 +47,29 @@ impl Condition {
     }
 }
 
+/// What Docker's health check says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Health {
+    /// There is none, or it has not said anything yet.
+    #[default]
+    Unknown,
+    /// It passes.
+    Healthy,
+    /// It failed as often as `retries` says.
+    Unhealthy,
+}
+
+impl Health {
+    /// As ECS is told (service model, `HealthStatus`); nothing where there is nothing to tell.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Unknown => None,
+            Self::Healthy => Some("HEALTHY"),
+            Self::Unhealthy => Some("UNHEALTHY"),
+        }
+    }
+}
+
 /// A container of a task: what its revision says of it, and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
@@ -71,7 +94,7 @@ pub struct Member {
     /// Once it has ended.
     pub exit_code: Option<i64>,
     /// What Docker's health check says.
-    pub healthy: bool,
+    pub health: Health,
     /// Why it was given up.
     pub reason: Option<String>,
 }
@@ -153,7 +176,7 @@ fn is_met(on: &Member, condition: Condition) -> bool {
         Condition::Start => on.known >= Known::Running,
         Condition::Complete => on.known == Known::Stopped && on.exit_code.is_some(),
         Condition::Success => on.known == Known::Stopped && on.exit_code == Some(0),
-        Condition::Healthy => on.healthy,
+        Condition::Healthy => on.health == Health::Healthy,
     }
 }
 
@@ -184,7 +207,7 @@ pub(super) mod tests {
             id: (known > Known::None).then(|| format!("id-{name}")),
             started_at: None,
             exit_code: None,
-            healthy: false,
+            health: Health::Unknown,
             reason: None,
         }
     }
@@ -205,7 +228,7 @@ pub(super) mod tests {
     fn what_a_dependency_has_come_to_opens_the_gate_or_shuts_it() {
         use Condition::{Complete, Healthy, Start, Success};
         let ended = |code| Member { exit_code: code, ..member("seed", Known::Stopped) };
-        let healthy = Member { healthy: true, ..member("seed", Known::Running) };
+        let healthy = Member { health: Health::Healthy, ..member("seed", Known::Running) };
         let failed = Member { given_up: true, ..member("seed", Known::Created) };
         let cases = [
             (member("seed", Known::None), "----", "it is not there"),

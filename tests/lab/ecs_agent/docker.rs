@@ -1,6 +1,6 @@
 //! The Docker CLI, as far as the stand-in needs it. Every call may take as long as Docker takes: on a share that hangs, for ever.
 
-use super::task::Container;
+use super::{dependencies::Health, task::Container};
 use std::{io, process::Command, time::SystemTime};
 
 /// Why a call of Docker failed.
@@ -66,12 +66,16 @@ fn parse(line: &str) -> Option<Container> {
         image: fields.next()?,
         state: fields.next()?,
         exit_code: None,
-        healthy: false,
+        health: Health::Unknown,
         started_at: None,
     };
     // `Exited (137) 2 seconds ago`, `Up 5 minutes (healthy)`
     let status = fields.next()?;
-    container.healthy = status.ends_with("(healthy)");
+    container.health = match status.rsplit_once('(') {
+        Some((_, "healthy)")) => Health::Healthy,
+        Some((_, "unhealthy)")) => Health::Unhealthy,
+        _ => Health::Unknown,
+    };
     let code = status.strip_prefix("Exited (").and_then(|rest| rest.split_once(')'));
     container.exit_code = code.and_then(|(code, _)| code.parse().ok());
     Some(container)
@@ -85,14 +89,15 @@ mod tests {
     fn docker_ps_is_read() {
         let up = parse("id\tecs-f-1-web-0\tarn:t\tweb\tweb:1\trunning\tUp 5 minutes").unwrap();
         assert_eq!((up.name.as_str(), up.state.as_str(), up.exit_code), ("web", "running", None));
-        let health =
-            |status: &str| parse(&format!("id\tn\tarn:t\tweb\tweb:1\trunning\t{status}")).unwrap().healthy;
-        assert!(health("Up 5 minutes (healthy)"));
-        assert!(
-            !health("Up 5 minutes")
-                && !health("Up 5 minutes (unhealthy)")
-                && !health("Up 1 second (health: starting)")
-        );
+        for (status, expected) in [
+            ("Up 5 minutes (healthy)", Health::Healthy),
+            ("Up 5 minutes", Health::Unknown),
+            ("Up 5 minutes (unhealthy)", Health::Unhealthy),
+            ("Up 1 second (health: starting)", Health::Unknown),
+        ] {
+            let container = parse(&format!("id\tn\tarn:t\tweb\tweb:1\trunning\t{status}")).unwrap();
+            assert_eq!(container.health, expected, "{status}");
+        }
         let down = parse("id\tn\tarn:t\tweb\tweb:1\texited\tExited (137) 2 seconds ago").unwrap();
         assert_eq!(down.exit_code, Some(137));
     }

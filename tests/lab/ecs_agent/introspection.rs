@@ -20,13 +20,31 @@ use tokio::net::TcpListener;
 pub struct Introspection {
     cluster: String,
     instance: String,
+    zone: String,
     tasks: Arc<Mutex<Vec<Value>>>,
+    wanted: Arc<Mutex<Vec<Task>>>,
 }
 
 impl Introspection {
     /// Without tasks yet; `instance` is the ARN of the container instance.
-    pub fn new(cluster: String, instance: String) -> Self {
-        Self { cluster, instance, tasks: Arc::default() }
+    pub fn new(cluster: String, instance: String, zone: String) -> Self {
+        Self { cluster, instance, zone, tasks: Arc::default(), wanted: Arc::default() }
+    }
+
+    /// As the agent was configured.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The instance's availability zone.
+    pub fn zone(&self) -> &str {
+        &self.zone
+    }
+
+    /// A task of this instance, by the last part of its ARN.
+    pub fn task(&self, id: &str) -> Option<Task> {
+        let tasks = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.iter().find(|task| task.id() == id).cloned()
     }
 
     /// Takes over what one round saw.
@@ -43,6 +61,7 @@ impl Introspection {
             })
         });
         *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = told.collect();
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = tasks.to_vec();
     }
 }
 

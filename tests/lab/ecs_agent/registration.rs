@@ -141,11 +141,20 @@ impl Http {
     }
 }
 
-/// Registers with the cluster, under the ARN of before if there is one, and returns the ARN.
+/// What the instance is to ECS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// The container instance's ARN.
+    pub arn: String,
+    /// The instance's availability zone.
+    pub zone: String,
+}
+
+/// Registers with the cluster, under the ARN of before if there is one.
 ///
 /// # Errors
 /// All but [`AgentError::OtherCluster`] and [`AgentError::Attributes`] may pass when tried again.
-pub fn register(http: &Http, settings: &Settings) -> Result<String, AgentError> {
+pub fn register(http: &Http, settings: &Settings) -> Result<Registered, AgentError> {
     let document = http.identity(&settings.metadata)?;
     let identity = Http::json(&settings.metadata, &document)?;
     let instance = identity["instanceId"].as_str().unwrap_or_default();
@@ -176,7 +185,8 @@ pub fn register(http: &Http, settings: &Settings) -> Result<String, AgentError> 
             Known { arn: arn.clone(), cluster: settings.cluster.clone(), instance: instance.to_owned() };
         write(&path, &known)?;
     }
-    Ok(arn)
+    let zone = identity["availabilityZone"].as_str().unwrap_or_default().to_owned();
+    Ok(Registered { arn, zone })
 }
 
 fn custom(attributes: Option<&str>) -> Result<Vec<Value>, AgentError> {

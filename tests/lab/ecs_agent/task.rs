@@ -1,6 +1,9 @@
 //! A task as ECS tells it, and how its containers are created; pure.
 
-use super::dependencies::{Condition, Known, Member};
+use super::{
+    dependencies::{Condition, Health, Known, Member},
+    task_metadata,
+};
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
 
@@ -63,7 +66,7 @@ pub struct Container {
     /// Once it has exited.
     pub exit_code: Option<i64>,
     /// What its health check says.
-    pub healthy: bool,
+    pub health: Health,
     /// When it was started; asked for only where a `startTimeout` is counted.
     pub started_at: Option<SystemTime>,
 }
@@ -102,6 +105,11 @@ impl Task {
     /// The family of its revision.
     pub fn family(&self) -> &str {
         text(&self.definition, "family").unwrap_or_default()
+    }
+
+    /// The name of its revision's task role.
+    pub fn role(&self) -> Option<&str> {
+        text(&self.definition, "taskRoleArn")?.rsplit('/').next()
     }
 
     /// The number of its revision.
@@ -181,6 +189,11 @@ impl Task {
         ] {
             add("--label", &format!("com.amazonaws.ecs.{key}={value}"));
         }
+        add("--env", &format!("ECS_CONTAINER_METADATA_URI_V4={}", task_metadata::address(self, name)));
+        if self.role().is_some() {
+            let address = task_metadata::credentials(self);
+            add("--env", &format!("AWS_CONTAINER_CREDENTIALS_FULL_URI={address}"));
+        }
         for pair in list(container, "environment") {
             let key = text(pair, "name").ok_or(TaskError::Malformed("environment"))?;
             add("--env", &format!("{key}={}", text(pair, "value").unwrap_or_default()));
@@ -243,7 +256,7 @@ fn member(container: &Value) -> Result<Member, TaskError> {
         id: None,
         started_at: None,
         exit_code: None,
-        healthy: false,
+        health: Health::Unknown,
         reason: None,
     })
 }
@@ -325,12 +338,21 @@ mod tests {
             "--label com.amazonaws.ecs.task-arn=arn:aws:ecs:us-east-1:1:task/c/0123456789abcdef0123456789abcdef",
             "--label com.amazonaws.ecs.task-definition-family=production-web",
             "--label com.amazonaws.ecs.task-definition-version=7",
+            "--env ECS_CONTAINER_METADATA_URI_V4=http://127.0.0.1:51679/v4/0123456789abcdef0123456789abcdef-web",
             "--env A=b c",
             "--volume /volumes/production-example/web/var/www/html:/var/www/html",
             "--volume /volumes/production-example/web/var/www/html:/again:ro",
             "--user 33:33 --entrypoint /entry web:1 first serve",
         ];
         assert_eq!(arguments.join(" "), expected.join(" "));
+    }
+
+    #[test]
+    fn a_task_role_is_told_by_its_address() {
+        let task = task(|d| d["taskRoleArn"] = "arn:aws:iam::1:role/patcher".into());
+        let arguments = task.creation("c", "web").unwrap().join(" ");
+        let expected = "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:51679/v2/credentials/0123456789abcdef0123456789abcdef";
+        assert!(arguments.contains(expected), "{arguments}");
     }
 
     #[test]

@@ -164,6 +164,7 @@ fn answer(member: &Member, ended: bool) -> Value {
         ("runtimeId", member.id.clone().map(Value::from)),
         ("exitCode", member.exit_code.map(Value::from)),
         ("reason", member.reason.clone().map(Value::from)),
+        ("healthStatus", member.health.name().map(Value::from)),
     ] {
         if let Some(value) = value {
             answer[key] = value;
@@ -181,7 +182,7 @@ fn members(task: &Task, seen: &Seen) -> Result<Vec<Member>, TaskError> {
         if let Some(container) = in_docker {
             member.known = container.known();
             member.exit_code = container.exit_code;
-            member.healthy = container.healthy;
+            member.health = container.health;
             member.started_at = container.started_at;
         }
         let told_id = || told.and_then(|told| told["runtimeId"].as_str()).map(str::to_owned);

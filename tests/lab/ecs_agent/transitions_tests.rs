@@ -1,7 +1,7 @@
 //! A small instance whose Docker does at once what it is told: tasks are followed through their whole life.
 
 use super::*;
-use crate::ecs_agent::dependencies::tests::member;
+use crate::ecs_agent::dependencies::{Health, tests::member};
 use std::time::Duration;
 
 const WEB: &str = r#"[{ "name": "web", "image": "web:1" }]"#;
@@ -118,7 +118,7 @@ fn container(name: &str) -> Container {
         image: "i".into(),
         state: "created".into(),
         exit_code: None,
-        healthy: false,
+        health: Health::Unknown,
         started_at: None,
     }
 }
@@ -219,7 +219,8 @@ fn containers_go_on_side_by_side_and_stop_in_reverse() {
     let Action::Move(first) = instance.next() else { panic!("it begins") };
     assert_eq!(first, [Move::Create("db".into()), Move::Create("extra".into())]);
     instance.run();
-    instance.docker.iter_mut().for_each(|container| container.healthy = container.name == "db");
+    let db = instance.docker.iter_mut().find(|container| container.name == "db").unwrap();
+    db.health = Health::Healthy;
     assert_eq!(
         instance.run(),
         [
