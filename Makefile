@@ -6,7 +6,7 @@ export INSTA_UPDATE = no
 # Compose files with the models that Docker Compose makes of them, of other people and so outside of this repository.
 CORPUS ?= ../shared/corpus
 
-.PHONY: demo demo-down test test-faults test-corpus bench check build packages
+.PHONY: demo demo-down test test-faults test-corpus bench check build build-tests packages
 .DEFAULT_GOAL := build
 
 # Boots a cluster of two instances and tells the story of tests/example-app on it. KEEP=1 leaves the cluster running.
@@ -18,19 +18,19 @@ demo-down: build
 	target/release/lab down
 
 # Everything: format, lints, unit, property and snapshot tests, and the promises on a booted cluster.
-test: build
+test: build-tests
 	$(CARGO) fmt --all --check
 	CARGO=$(CARGO) tests/everything
 
 # The fault matrix: breaks everything that can break on a booted cluster and writes what was seen to docs/faults.md; and two patchers in
 # every order of their steps, for longer than `make test` has time for. Some rows of the matrix
 # alone, without writing: `cargo test --release --test faults -- NAME`.
-test-faults: build
-	INTERLEAVINGS=all $(CARGO) test --release --locked --test interleavings
-	$(CARGO) test --release --locked --test faults
+test-faults: build-tests
+	INTERLEAVINGS=all $(CARGO) test --release --locked --workspace --test interleavings
+	$(CARGO) test --release --locked --workspace --test faults
 
 # The compose reader against Docker Compose's own answers; without the corpus it fails.
-test-corpus: build
+test-corpus: build-tests
 	CORPUS=$(CORPUS) target/release/corpus
 
 # The mount half on a booted instance beside its floors; the leader's rounds beside a plain client of the same SDK; the compose reader against
@@ -49,6 +49,10 @@ check: packages
 # One profile for demo, tests and installation: what is shipped is what was tested, and is compiled once.
 build: packages
 	$(CARGO) build --release --locked --workspace
+
+# The programs as the tests have them: with what only tests need some crates have more features, and all is compiled for that once.
+build-tests: packages
+	$(CARGO) build --release --locked --workspace --bins --tests
 
 packages:
 	tests/install-packages

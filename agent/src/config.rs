@@ -10,6 +10,7 @@ mod value;
 pub use error::{ConfigError, ConfigErrors};
 
 use crate::{
+    ecs_task,
     names::{NameError, Rack},
     spelling, target,
 };
@@ -232,6 +233,8 @@ pub struct Sources {
     pub environment: Vec<(String, String)>,
     /// Keys given as flags.
     pub flags: Vec<(&'static str, String)>,
+    /// Whether this process runs in a container of an ECS task.
+    pub is_ecs_task: bool,
 }
 
 impl Sources {
@@ -256,7 +259,8 @@ impl Sources {
             })
             .filter(|(name, _)| name.starts_with("VOLUMES_AGENT_"))
             .collect();
-        Ok(Self { file: file.to_owned(), text, environment, flags })
+        let is_ecs_task = ecs_task::is_this_one();
+        Ok(Self { file: file.to_owned(), text, environment, flags, is_ecs_task })
     }
 }
 
@@ -284,6 +288,18 @@ impl Config {
             values.insert(key, (value.clone(), Origin::Flag(flag)));
         }
         let config = check(values, &mut errors);
+        if config.mount == MountMode::None && !sources.is_ecs_task {
+            // On an instance it would leave the gate to nobody.
+            errors.push(ConfigError::Value {
+                origin: config.origin("mount"),
+                key: "mount",
+                value: config.mount.name().to_owned(),
+                allowed: format!(
+                    "on an instance `direct` or `external`: `none` is for a patcher that runs as an ECS task, and this is none ({} is not set). To leave patching to others, set `patch` to `off`",
+                    ecs_task::ADDRESS
+                ),
+            });
+        }
         if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
     }
 

@@ -11,8 +11,10 @@ use crate::{
 use serde::Deserialize;
 use std::time::Duration;
 
+/// How a task's name begins where an instance has its id.
+pub const NAME_PREFIX: &str = "task-";
 /// Where the endpoint is, as the ECS agent tells each container.
-const ADDRESS: &str = "ECS_CONTAINER_METADATA_URI_V4";
+pub const ADDRESS: &str = "ECS_CONTAINER_METADATA_URI_V4";
 /// It is the instance's own ECS agent that answers.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -62,6 +64,11 @@ impl From<TaskError> for Trouble {
     }
 }
 
+/// Whether this process runs in a container of an ECS task.
+pub fn is_this_one() -> bool {
+    std::env::var_os(ADDRESS).is_some()
+}
+
 /// Asks the endpoint.
 ///
 /// # Errors
@@ -90,7 +97,7 @@ impl Task {
     pub fn as_instance(&self) -> Instance {
         let id = self.arn.rsplit('/').next().unwrap_or(&self.arn);
         Instance {
-            id: format!("task-{id}"),
+            id: format!("{NAME_PREFIX}{id}"),
             zone: self.availability_zone.clone(),
             region: self.region().unwrap_or_default().to_owned(),
             subnet: None,

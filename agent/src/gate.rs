@@ -34,7 +34,7 @@ impl Spread {
     }
 }
 
-/// How long to wait before ECS is told. `opened`: it was told `ready` since this boot, so tasks may come here. `agents`: how many there are,
+/// How long to wait before ECS is told. `opened`: it may have `ready`, so that tasks may come here. `agents`: how many there are,
 /// by their heartbeats. `part`: from 0 to 1, by chance.
 pub fn pause(open: bool, opened: bool, agents: Option<usize>, part: f64) -> Duration {
     if !open && opened {

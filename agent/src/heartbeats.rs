@@ -3,7 +3,10 @@
 //! While an image is upgraded, old and new agents use one share. A new format of what lies there is written only once every agent that is
 //! alive can read it. Ages are told by the server's clock alone: instances need not agree on the time.
 
-use crate::share::{Directory, FORMAT, ShareError};
+use crate::{
+    ecs_task,
+    share::{Directory, FORMAT, ShareError},
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -68,7 +71,7 @@ impl Fleet {
 /// What came of a heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beaten {
-    /// How many agents there are or were within the last week.
+    /// How many instances have an agent, or had one within the last week.
     pub agents: usize,
     /// Those that are alive, where they were asked for.
     pub fleet: Option<Fleet>,
@@ -84,7 +87,9 @@ pub fn beat(heartbeat: &Heartbeat, look: bool) -> Result<Beaten, ShareError> {
     agents.replace(&own, heartbeat)?;
     let mut names = agents.names()?;
     names.retain(|name| name.ends_with(".json") && !name.starts_with('.'));
-    let beaten = Beaten { agents: names.len(), fleet: None };
+    // A patcher of its own has no gate.
+    let of_instances = names.iter().filter(|name| !name.starts_with(ecs_task::NAME_PREFIX)).count();
+    let beaten = Beaten { agents: of_instances, fleet: None };
     if !look {
         return Ok(beaten);
     }

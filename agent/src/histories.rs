@@ -33,10 +33,14 @@ pub fn write(name: &str, histories: &Histories) -> Result<(), ShareError> {
     Directory::of_agent(FOLDER)?.replace(&of_all(name), histories)
 }
 
-/// Replaces what is about to be asked for.
+/// Replaces what is about to be asked for, or takes it back.
 ///
 /// # Errors
 /// [`ShareError`]
-pub fn write_moving(name: &str, moving: &Moving) -> Result<(), ShareError> {
-    Directory::of_agent(FOLDER)?.replace(&of_the_move(name), moving)
+pub fn write_moving(name: &str, moving: Option<&Moving>) -> Result<(), ShareError> {
+    let records = Directory::of_agent(FOLDER)?;
+    match moving {
+        Some(moving) => records.replace(&of_the_move(name), moving),
+        None => records.remove(&of_the_move(name)),
+    }
 }

@@ -136,13 +136,21 @@ impl Collector for Page {
             ),
             codes,
         )?;
-        gauge(to, "guard_set", "Whether the bare mount point is immutable", is(health.guard == Guard::Set))?;
-        gauge(
-            to,
-            "gate_open",
-            "Whether ECS was told that tasks may be placed here",
-            is(health.gate == Gate::Open),
-        )?;
+        // A patcher has neither.
+        if !self.0.only_patches {
+            gauge(
+                to,
+                "guard_set",
+                "Whether the bare mount point is immutable",
+                is(health.guard == Guard::Set),
+            )?;
+            gauge(
+                to,
+                "gate_open",
+                "Whether ECS was told that tasks may be placed here",
+                is(health.gate == Gate::Open),
+            )?;
+        }
         if let Some(reachable) = health.aws.reachable {
             gauge(to, "aws_reachable", "Whether the last call to AWS got an answer", is(reachable))?;
         }

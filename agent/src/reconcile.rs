@@ -109,6 +109,8 @@ pub struct Agent {
     aws: reach::Reach,
     gate_failed: bool,
     gate_spread: Spread,
+    /// Whether the share was ready in this run.
+    was_ready: bool,
     lock: Option<Arc<Mutex<Worker>>>,
     memory: Memory,
     patching: Patching,
@@ -166,6 +168,7 @@ impl Agent {
             aws: reach::Reach::default(),
             gate_failed: false,
             gate_spread: Spread::default(),
+            was_ready: false,
             lock: None,
             memory: Memory::default(),
             patching: Patching::default(),
@@ -216,10 +219,11 @@ impl Agent {
                 self.read_configuration();
             }
             self.observe_mount();
-            let seen = self.judge();
+            // Before it is told as a state of an instance's share.
             if let Some(why) = self.config.as_ref().and_then(|config| self.observed.useless(config)) {
                 return Err(why);
             }
+            let seen = self.judge();
             self.apply(now);
             self.report(seen);
             systemd::alive();
@@ -351,6 +355,7 @@ impl Agent {
         self.state_since = now;
         *self.counters.transitions.entry(to.name().to_owned()).or_default() += 1;
         if to.is_ready() {
+            self.was_ready = true;
             self.let_go = None;
             self.schedule.postpone(Action::LookAtContainers.name(), AFTER_A_CHANGE, Instant::now());
             self.attempt = 0;
@@ -416,7 +421,8 @@ impl Agent {
     /// Whether it is this agent's turn among those of a fleet that want the same of AWS.
     fn has_its_turn(&mut self, action: Action, now: Instant) -> bool {
         let Action::SetGate { open } = action else { return true };
-        let (opened, agents) = (self.boot.gate_opened, self.observed.agents);
+        // Once the share was ready the ECS agent is held back no more, and an earlier boot's word may bring tasks.
+        let (opened, agents) = (self.boot.gate_opened || self.was_ready, self.observed.agents);
         self.gate_spread.may_tell(open, now, || gate::pause(open, opened, agents, fastrand::f64()))
     }
 

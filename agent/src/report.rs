@@ -392,6 +392,9 @@ impl Report {
     fn write_protections(&self, page: &mut String) -> std::fmt::Result {
         let health = &self.health;
         let guard = match health.guard {
+            Guard::Set if health.state == MountState::Foreign => {
+                "set, and hidden by what is mounted there: containers write to that"
+            }
             Guard::Set => "set: without the share, writes to /volumes fail",
             Guard::Unset => "NOT SET: without the share, containers would write to this instance's disk",
             Guard::Unsupported => {

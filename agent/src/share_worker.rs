@@ -116,8 +116,8 @@ pub enum Request {
     WriteMoving {
         /// The lock file's name.
         name: String,
-        /// What.
-        moving: Moving,
+        /// What; nothing, where it was refused.
+        moving: Option<Moving>,
     },
     /// Say who leads, and what the leader did last: for people. Answer: `()`.
     WriteLeads {
@@ -357,7 +357,7 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
         Request::Paused => json(told(leader::paused())?),
         Request::ReadHistories { name } => json(told(histories::read(&name))?),
         Request::WriteHistories { name, histories } => json(told(histories::write(&name, &histories))?),
-        Request::WriteMoving { name, moving } => json(told(histories::write_moving(&name, &moving))?),
+        Request::WriteMoving { name, moving } => json(told(histories::write_moving(&name, moving.as_ref()))?),
         Request::WriteLeads { name, leads } => json(told(leader::write_leads(&name, &leads))?),
         Request::Beat { heartbeat, look } => json(told(heartbeats::beat(&heartbeat, look))?),
     }

@@ -18,6 +18,7 @@ mod patcher;
 mod patching;
 mod placement;
 mod restart;
+mod rights;
 mod services;
 mod speaking;
 mod troubled_ecs;
@@ -84,7 +85,7 @@ const OF_PATCHING: &[Promise] = &[
     ("a_newer_agents_record_is_left_alone", upgrade::a_newer_agents_record_is_left_alone),
     ("all_volumes_are_listed_with_who_uses_them", volumes::all_volumes_are_listed),
     ("a_patcher_of_its_own_patches", patcher::a_patcher_of_its_own_patches),
-    ("the_patchers_policy_has_nothing_to_spare", patcher::the_patchers_policy_has_nothing_to_spare),
+    ("the_patchers_policy_has_nothing_to_spare", rights::of_the_patcher),
 ];
 
 /// Those of the share: what leaves the cluster whole first, what breaks it last.
@@ -112,6 +113,7 @@ const OF_THE_SHARE: &[Promise] = &[
     ("sigterm_ends_the_agent_within_a_second_whatever_the_share_does", restart::sigterm_during_a_stall),
     ("a_lost_share_closes_the_gate_and_nothing_is_written_elsewhere", faults::a_lost_share_closes_the_gate),
     ("the_share_comes_back_without_a_person", faults::the_share_comes_back),
+    ("an_instances_policy_has_nothing_to_spare", rights::of_an_instance),
 ];
 
 /// Which of them run, in a lab of that name: both groups one after the other unless the command line names one, so that two labs can run

@@ -2,9 +2,10 @@
 
 use crate::{
     aws,
-    config::Config,
+    config::{Config, MountMode},
+    diagnostics::in_one_line,
     ecs::Ecs,
-    ecs_agent, guard, imds, memory,
+    ecs_agent, ecs_task, guard, imds, memory,
     mount::VOLUMES_ROOT,
     mountinfo,
     observed::Observed,
@@ -27,10 +28,8 @@ pub struct Look {
     pub missing: Vec<String>,
 }
 
-/// Looks. What isn't there (no instance, no ECS agent) is left out, and said.
-pub async fn look(config: &Config) -> Look {
-    let mut observed = Observed::default();
-    let mut missing = Vec::new();
+/// Who an instance is, from metadata and the ECS agent.
+async fn ask_the_instance(config: &Config, observed: &mut Observed, missing: &mut Vec<String>) {
     match imds::instance().await {
         Ok(instance) => {
             observed.instance = Some(instance);
@@ -58,6 +57,29 @@ pub async fn look(config: &Config) -> Look {
             let instance = observed.instance.as_ref();
             observed.registration =
                 instance.and_then(|instance| memory::registration(&config.state_dir, &instance.id));
+        }
+    }
+}
+
+/// Who a patcher is, from its task's metadata.
+async fn ask_the_task(observed: &mut Observed, missing: &mut Vec<String>) {
+    match ecs_task::task().await {
+        Ok(task) => {
+            observed.instance = Some(task.as_instance());
+            observed.task = Some(task);
+        }
+        Err(error) => missing.push(format!("this task: {}", in_one_line(&error))),
+    }
+}
+
+/// Looks. What isn't there (no instance, no ECS agent) is left out, and said.
+pub async fn look(config: &Config) -> Look {
+    let mut observed = Observed::default();
+    let mut missing = Vec::new();
+    match config.mount {
+        MountMode::None => ask_the_task(&mut observed, &mut missing).await,
+        MountMode::Direct | MountMode::External => {
+            ask_the_instance(config, &mut observed, &mut missing).await
         }
     }
     match guard::look() {

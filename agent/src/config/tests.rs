@@ -111,3 +111,15 @@ fn lists_are_lists_or_text() {
     assert_eq!(config.host_paths, ["/proc", "/sys"]);
     assert_eq!(config.mount_flags, [MountFlag::Noexec]);
 }
+
+/// A configuration that was right stays in force, so that an instance doesn't leave its gate to nobody.
+#[test]
+fn only_a_task_may_have_no_mount_of_its_own() {
+    let text = "mount = \"none\"\nfile_system = \"fs-01234567\"\n";
+    let error = Config::parse(&file(text)).unwrap_err().to_string();
+    assert!(error.starts_with("/etc/config.toml:1: ") && error.contains("set `patch` to `off`"), "{error}");
+    let task = Sources { is_ecs_task: true, ..file(text) };
+    assert_eq!(Config::parse(&task).unwrap().mount, MountMode::None);
+    let without = Sources { is_ecs_task: true, ..file("mount = \"none\"\n") };
+    assert!(Config::parse(&without).unwrap_err().to_string().contains("file_system"));
+}

@@ -11,6 +11,9 @@ use crate::{
 /// A change to ECS is under way for so long at most after the lock was confirmed (`aws.rs`): a lease must be longer.
 const SHORTEST_LEASE_SECONDS: u64 = 8;
 
+/// The daemon's code for a mount from an address that was the file system's.
+const ADDRESS_CHANGED: &str = "address-changed";
+
 fn nothing(name: &'static str) -> Check {
     Check::after(name, "mount", format!("nothing is mounted at {VOLUMES_ROOT}"))
 }
@@ -41,6 +44,19 @@ pub fn mount(found: &Findings) -> Check {
     };
     let what = format!("{} ({})", mounted.source, mounted.fs_type);
     let config = found.config();
+    // The daemon knows the addresses that the file system had before; by what is known here alone it would be foreign, and unmounting it
+    // would take the share from containers that wait for it.
+    if let Ok(report) = &found.daemon
+        && report.codes.iter().any(|code| code == ADDRESS_CHANGED)
+    {
+        let told = report.problems.iter().find(|problem| problem.ends_with(&format!("[{ADDRESS_CHANGED}]")));
+        let detail = told.unwrap_or(&report.health.reason);
+        return Check::warn(
+            NAME,
+            detail,
+            "it stays mounted for those who have it; replace this instance, or reboot it",
+        );
+    }
     if let Some(foreign) = found.observed().foreign(&config) {
         return Check::fail(NAME, foreign.to_string(), foreign.help());
     }

@@ -579,6 +579,26 @@ fn flags_that_were_not_asked_for_are_not_missed() {
     assert_eq!(super::mount::options(&found).result, Verdict::Pass);
 }
 
+/// What the doctor alone would take for foreign, and tell to unmount.
+#[test]
+fn a_former_address_is_known_by_the_daemon() {
+    let mut found = changed(|f| {
+        let Target::Found(target) = &mut f.target else { unreachable!() };
+        (target.address, target.all_addresses) =
+            ("10.0.0.6".parse().unwrap(), vec!["10.0.0.6".parse().unwrap()]);
+    });
+    assert!(super::mount::mount(&found).help.unwrap().contains("umount"), "without the daemon's word");
+    let report = found.daemon.as_mut().unwrap();
+    report.codes.push("address-changed".to_owned());
+    report.problems.push("another address now [address-changed]".to_owned());
+    let check = super::mount::mount(&found);
+    assert_eq!(
+        (check.result, check.detail.as_str()),
+        (Verdict::Warn, "another address now [address-changed]")
+    );
+    assert!(!check.help.unwrap().contains("umount"));
+}
+
 #[test]
 fn a_file_system_of_ones_own_needs_no_zone_and_no_name() {
     let found = changed(|f| {

@@ -29,7 +29,8 @@ const VOLUMES_AT_A_TIME: usize = 50;
 /// Why each change is made, in the log.
 const WHY: &str = "its PRIMARY revision declares volumes that it does not mount";
 
-/// What AWS throttled was not done, and is tried again within the round so often, each time with a new look and a new confirmation.
+/// What AWS throttled was not done, and is tried again within the round so often, each time with a new confirmation, and a move with a new
+/// look.
 const TRIES_AGAIN: u32 = 2;
 
 /// Waits before another try; gives how many there were then.
@@ -213,24 +214,25 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             if fresh.as_ref().map(about) != Some(about(service)) {
                 return Ok(None);
             }
-            let confirmation = self.confirm(lock).await?;
             if let Some(moving) = &moving {
+                // Only who holds the lock writes the record; how long a slow share takes for it must not use up the confirmation.
+                self.write_through(lock).await?;
                 self.intend(service, moving.clone()).await?;
             }
-            confirmation.still_holds()?;
+            self.confirm(lock).await?.still_holds()?;
             match self.ecs.update_service(&self.round.cluster, &service.arn, to).await {
                 Ok(updated) => {
                     self.updated += 1;
                     return Ok(Some(updated));
                 }
-                Err(AwsError::Throttled { .. }) if throttled < TRIES_AGAIN => {
-                    throttled = after_throttling(throttled).await
-                }
                 Err(error) => {
-                    if error.is_refusal() {
-                        self.change_history(service, |history| history.moving = None);
+                    if moving.is_some() && error.is_refusal() {
+                        self.not_intended(service).await?;
                     }
-                    return Err(error.into());
+                    if throttled == TRIES_AGAIN || !matches!(error, AwsError::Throttled { .. }) {
+                        return Err(error.into());
+                    }
+                    throttled = after_throttling(throttled).await;
                 }
             }
         }

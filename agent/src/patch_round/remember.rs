@@ -109,11 +109,21 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
     pub(super) async fn intend(&mut self, service: &Service, moved: Moved) -> Result<(), RoundError> {
         if let Some(name) = &self.round.record {
             let (service, moved) = (service.arn.clone(), moved.clone());
-            let moving = Moving { format: self.round.format, service, moved };
+            let moving = Some(Moving { format: self.round.format, service, moved });
             let request = Request::WriteMoving { name: name.clone(), moving };
             self.share.ask_within::<()>(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?;
         }
         self.change_history(service, |history| history.moving = Some(moved));
+        Ok(())
+    }
+
+    /// AWS said that it did not do what was asked for.
+    pub(super) async fn not_intended(&mut self, service: &Service) -> Result<(), RoundError> {
+        self.change_history(service, |history| history.moving = None);
+        if let Some(name) = &self.round.record {
+            let request = Request::WriteMoving { name: name.clone(), moving: None };
+            self.share.ask_within::<()>(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?;
+        }
         Ok(())
     }
 

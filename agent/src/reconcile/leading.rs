@@ -2,6 +2,7 @@
 
 use super::{Agent, pace, reach::Service};
 use crate::{
+    config::MountMode,
     heartbeats::Beaten,
     jobs::Tried,
     leader::Leads,
@@ -117,8 +118,9 @@ impl Agent {
         if self.observed.agents.replace(agents) == Some(agents) {
             return;
         }
-        if let Some(instance) =
-            self.observed.instance.as_ref().filter(|_| self.observed.registration.is_some())
+        // A task has no next boot.
+        if self.config().mount != MountMode::None
+            && let Some(instance) = &self.observed.instance
             && let Err(error) = memory::save_agents(&self.config().state_dir, &instance.id, agents)
         {
             warn!(%error, "the number of agents could not be remembered");

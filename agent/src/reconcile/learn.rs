@@ -147,8 +147,9 @@ impl Agent {
         let Some(instance) = told.or_else(|| self.boot.instance.clone()) else { return };
         if self.observed.registration.is_none() {
             self.observed.registration = memory::registration(&state_dir, &instance.id);
-            self.observed.agents = memory::agents(&state_dir, &instance.id);
         }
+        let remembered = || memory::agents(&state_dir, &instance.id);
+        self.observed.agents = self.observed.agents.or_else(remembered);
         self.observed.instance = Some(instance);
     }
 
