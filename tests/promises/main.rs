@@ -76,12 +76,6 @@ const OF_PATCHING: &[Promise] = &[
         dependencies::the_app_is_created_after_the_first_container,
     ),
     ("what_the_app_breaks_is_left_alone", services::what_the_app_breaks_is_left_alone),
-    ("the_patchers_policy_has_nothing_to_spare", rights::of_the_patcher),
-];
-
-/// Those of the share: what leaves the cluster whole first, what breaks it last.
-const OF_THE_SHARE: &[Promise] = &[
-    ("both_instances_mount_the_target_of_their_own_zone", story::both_instances_are_ready),
     ("what_the_share_breaks_is_tried_again", services::what_the_share_breaks_is_tried_again),
     (
         "what_no_instance_was_ready_for_is_tried_again",
@@ -91,6 +85,12 @@ const OF_THE_SHARE: &[Promise] = &[
     ("a_newer_agents_record_is_left_alone", upgrade::a_newer_agents_record_is_left_alone),
     ("all_volumes_are_listed_with_who_uses_them", volumes::all_volumes_are_listed),
     ("a_patcher_of_its_own_patches", patcher::a_patcher_of_its_own_patches),
+    ("the_patchers_policy_has_nothing_to_spare", rights::of_the_patcher),
+];
+
+/// Those of the share: what leaves the cluster whole first, what breaks it last.
+const OF_THE_SHARE: &[Promise] = &[
+    ("both_instances_mount_the_target_of_their_own_zone", story::both_instances_are_ready),
     ("the_doctor_finds_a_healthy_instance_well", doctor::a_healthy_instance),
     ("the_doctor_tells_what_is_wrong", doctor::what_is_wrong_is_told),
     ("a_volume_that_vanished_is_told", watch::a_volume_that_vanished_is_told),
