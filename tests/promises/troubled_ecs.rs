@@ -140,7 +140,7 @@ pub(crate) fn what_aws_refuses_of_one_service_stops_no_other(lab: &Lab) -> Resul
     for release in 0..5 {
         let revision = source(lab, CROWDED, |document| {
             let container = &mut document["containerDefinitions"][0];
-            container["stopTimeout"] = json!(60);
+            container["stopTimeout"] = json!(90);
             container["environment"] = json!([{ "name": "RELEASE", "value": release.to_string() }]);
         })?;
         if release == 0 {
