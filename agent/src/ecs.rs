@@ -443,7 +443,8 @@ impl Ecs {
 
     /// Moves a service to another revision; everything else of it stays as it is.
     ///
-    /// One try, as [`Ecs::register`]: a second one after a lost answer could overtake a deploy that was made after the first. Returns the service as it is then, and the request's id.
+    /// One try, as [`Ecs::register`]: a second one after a lost answer could overtake a deploy that was made after the first. Returns the
+    /// service as it is then, and the request's id.
     ///
     /// # Errors
     /// [`AwsError`]

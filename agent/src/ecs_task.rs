@@ -36,9 +36,7 @@ pub struct Task {
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// This is no ECS task.
-    #[error(
-        "`mount = \"none\"` is for a patcher that runs as an ECS task, and this is none: {ADDRESS} is not set"
-    )]
+    #[error("this is no ECS task: {ADDRESS} is not set")]
     NoTask,
     /// The ECS agent gave no answer.
     #[error("the task metadata endpoint doesn't answer: {0}")]
@@ -55,12 +53,8 @@ pub enum TaskError {
 
 impl From<TaskError> for Trouble {
     fn from(error: TaskError) -> Self {
-        Self::coded("no-task", crate::diagnostics::in_one_line(&error)).help(match error {
-            TaskError::NoTask => "on an instance, set `mount` to `direct` or `external`",
-            TaskError::Unreachable(_) | TaskError::Garbled { .. } => {
-                "look at the ECS agent of the task's instance; it is asked again by itself"
-            }
-        })
+        Self::coded("no-task", crate::diagnostics::in_one_line(&error))
+            .help("look at the ECS agent of the task's instance; it is asked again by itself")
     }
 }
 

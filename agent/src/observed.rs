@@ -61,7 +61,7 @@ pub struct Observed {
     pub gate_told: Option<bool>,
     /// Whether ECS was told `ready` since this boot, by whichever run: tasks may have been placed here.
     pub gate_opened: bool,
-    /// How many agents use the share, as counted last.
+    /// How many instances have an agent, or had one within the last week, as counted last.
     pub agents: Option<usize>,
     /// Whether this agent holds the leader's lock.
     pub leads: bool,

@@ -125,14 +125,13 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
     if is_direct && ready {
         actions.push(Action::KeepReadAhead);
     }
-    if !only_patches
-        && observed.registration.is_some()
+    if observed.registration.is_some()
         && let Some(open) = observed.wanted_gate(config, seen)
         && observed.gate_told != Some(open)
     {
         actions.push(Action::SetGate { open });
     }
-    if !only_patches && observed.registration_is_fresh {
+    if observed.registration_is_fresh {
         let gate_is_open = observed.gate_told == Some(true);
         match draining::wanted(config.drain_after, observed.not_ready_for, observed.is_drained, gate_is_open)
         {
@@ -144,7 +143,8 @@ pub fn plan(config: &Config, file: &str, observed: &Observed) -> Vec<Action> {
     if ready && observed.instance.is_some() {
         actions.push(Action::Beat);
     }
-    let is_known = if only_patches { observed.task.is_some() } else { observed.registration_is_fresh };
+    // A patcher has its task instead.
+    let is_known = observed.task.is_some() || observed.registration_is_fresh;
     let may_lead = config.patch && is_known && observed.lock_name(config).is_some();
     // Registered in another cluster by now: this lock is not that cluster's.
     let holds_another = observed.leads && observed.leads_by != observed.lock_name(config);

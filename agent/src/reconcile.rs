@@ -109,8 +109,6 @@ pub struct Agent {
     aws: reach::Reach,
     gate_failed: bool,
     gate_spread: Spread,
-    /// Whether the share was ready in this run.
-    was_ready: bool,
     lock: Option<Arc<Mutex<Worker>>>,
     memory: Memory,
     patching: Patching,
@@ -168,7 +166,6 @@ impl Agent {
             aws: reach::Reach::default(),
             gate_failed: false,
             gate_spread: Spread::default(),
-            was_ready: false,
             lock: None,
             memory: Memory::default(),
             patching: Patching::default(),
@@ -355,7 +352,6 @@ impl Agent {
         self.state_since = now;
         *self.counters.transitions.entry(to.name().to_owned()).or_default() += 1;
         if to.is_ready() {
-            self.was_ready = true;
             self.let_go = None;
             self.schedule.postpone(Action::LookAtContainers.name(), AFTER_A_CHANGE, Instant::now());
             self.attempt = 0;
@@ -422,7 +418,8 @@ impl Agent {
     fn has_its_turn(&mut self, action: Action, now: Instant) -> bool {
         let Action::SetGate { open } = action else { return true };
         // Once the share was ready the ECS agent is held back no more, and an earlier boot's word may bring tasks.
-        let (opened, agents) = (self.boot.gate_opened || self.was_ready, self.observed.agents);
+        let was_ready = self.counters.transitions.contains_key(MountState::Ready.name());
+        let (opened, agents) = (self.boot.gate_opened || was_ready, self.observed.agents);
         self.gate_spread.may_tell(open, now, || gate::pause(open, opened, agents, fastrand::f64()))
     }
 

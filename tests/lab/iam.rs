@@ -26,7 +26,7 @@ struct Statement {
     resource: OneOrMore,
 }
 
-#[derive(Deserialize, Clone)]
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMore {
     One(String),

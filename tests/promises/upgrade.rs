@@ -7,27 +7,16 @@ use lab::{
     expect, wait,
 };
 use serde_json::json;
-
-/// What ECS tells of a revision and doesn't take back.
-const ECS_S_OWN: [&str; 7] = [
-    "compatibilities",
-    "registeredAt",
-    "registeredBy",
-    "requiresAttributes",
-    "revision",
-    "status",
-    "taskDefinitionArn",
-];
+use volumes_agent::patch;
 
 /// The agents of all instances restart beside one of an older version; what is patched stays as it is, also what another version patched.
 pub(crate) fn an_upgrade_alone_changes_nothing(lab: &Lab) -> Result<String, Error> {
     const NAME: &str = "patched-by-another-version";
     app::create(lab, NAME, &source(lab, NAME, |_| {})?, 0)?;
     let patched = app::patched(lab, NAME)?;
-    let mut document = app::revision(lab, &patched)?;
-    for key in ECS_S_OWN {
-        document.as_object_mut().and_then(|members| members.remove(key));
-    }
+    let described =
+        lab.ecs("DescribeTaskDefinition", &json!({ "taskDefinition": patched, "include": ["TAGS"] }))?;
+    let mut document = patch::registerable(described).unwrap_or_default();
     let label = &mut document["containerDefinitions"][0]["dockerLabels"]["convox.volumes.fingerprint"];
     expect(label.is_string(), "the patched revision has a fingerprint", label.to_string())?;
     *label = json!("v0:of-another-version");

@@ -33,10 +33,23 @@ const WHY: &str = "its PRIMARY revision declares volumes that it does not mount"
 /// look.
 const TRIES_AGAIN: u32 = 2;
 
-/// Waits before another try; gives how many there were then.
-async fn after_throttling(before: u32) -> u32 {
-    tokio::time::sleep(jittered(Duration::from_secs(1 << before))).await;
-    before + 1
+/// How often AWS throttled one change.
+#[derive(Default)]
+struct Throttled(u32);
+
+impl Throttled {
+    /// Waits before another try.
+    ///
+    /// # Errors
+    /// The error itself, where there is to be none.
+    async fn after(&mut self, error: AwsError) -> Result<(), AwsError> {
+        if self.0 == TRIES_AGAIN || !matches!(error, AwsError::Throttled { .. }) {
+            return Err(error);
+        }
+        tokio::time::sleep(jittered(Duration::from_secs(1 << self.0))).await;
+        self.0 += 1;
+        Ok(())
+    }
 }
 
 /// A proof that the lock was held, and patching not paused, a moment ago.
@@ -113,15 +126,13 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
     ) -> Result<Result<String, Verdict>, RoundError> {
         let (_, source) = about(service);
         let document = self.documents(service).await?.patched.clone();
-        let mut throttled = 0;
+        let mut throttled = Throttled::default();
         let (answer, request_id) = loop {
             self.ecs.may_register().await;
             self.confirm(lock).await?.still_holds()?;
             match self.ecs.register(&document).await {
-                Err(AwsError::Throttled { .. }) if throttled < TRIES_AGAIN => {
-                    throttled = after_throttling(throttled).await
-                }
-                answer => break answer?,
+                Ok(registered) => break registered,
+                Err(error) => throttled.after(error).await?,
             }
         };
         self.registered += 1;
@@ -207,7 +218,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         to: &str,
         moving: Option<Moved>,
     ) -> Result<Option<(Option<Service>, String)>, RoundError> {
-        let mut throttled = 0;
+        let mut throttled = Throttled::default();
         loop {
             self.ecs.may_update().await;
             let fresh = self.ecs.service(&self.round.cluster, &service.arn).await?;
@@ -229,10 +240,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
                     if moving.is_some() && error.is_refusal() {
                         self.not_intended(service).await?;
                     }
-                    if throttled == TRIES_AGAIN || !matches!(error, AwsError::Throttled { .. }) {
-                        return Err(error.into());
-                    }
-                    throttled = after_throttling(throttled).await;
+                    throttled.after(error).await?;
                 }
             }
         }

@@ -142,12 +142,6 @@ impl Agent {
     /// The first thing that is missing on the way to a mount.
     fn missing(&self, config: &Config) -> Trouble {
         let failed = |action: Action| self.problems.get(action.name()).cloned();
-        if config.mount == MountMode::None && self.observed.task.is_none() {
-            return match failed(Action::LearnTask) {
-                Some(why) => why.during("waiting for task metadata"),
-                None => "asking task metadata who this is".to_owned().into(),
-            };
-        }
         if self.observed.instance.is_none() {
             return match failed(Action::LearnInstance) {
                 Some(why) => why.during("waiting for instance metadata"),

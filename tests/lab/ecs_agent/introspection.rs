@@ -21,14 +21,13 @@ pub struct Introspection {
     cluster: String,
     instance: String,
     zone: String,
-    tasks: Arc<Mutex<Vec<Value>>>,
-    wanted: Arc<Mutex<Vec<Task>>>,
+    seen: Arc<Mutex<(Vec<Task>, Vec<Container>)>>,
 }
 
 impl Introspection {
     /// Without tasks yet; `instance` is the ARN of the container instance.
     pub fn new(cluster: String, instance: String, zone: String) -> Self {
-        Self { cluster, instance, zone, tasks: Arc::default(), wanted: Arc::default() }
+        Self { cluster, instance, zone, seen: Arc::default() }
     }
 
     /// As the agent was configured.
@@ -43,12 +42,19 @@ impl Introspection {
 
     /// A task of this instance, by the last part of its ARN.
     pub fn task(&self, id: &str) -> Option<Task> {
-        let tasks = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.iter().find(|task| task.id() == id).cloned()
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.0.iter().find(|task| task.id() == id).cloned()
     }
 
     /// Takes over what one round saw.
     pub fn tell(&self, tasks: &[Task], containers: &[Container]) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = (tasks.to_vec(), containers.to_vec());
+    }
+
+    /// As `/v1/tasks` has them.
+    fn tasks(&self) -> Vec<Value> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tasks, containers) = &*seen;
         let told = tasks.iter().map(|task| {
             let mine = containers.iter().filter(|container| container.task == task.arn);
             json!({
@@ -60,8 +66,7 @@ impl Introspection {
                 "Containers": mine.map(container).collect::<Vec<_>>(),
             })
         });
-        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = told.collect();
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = tasks.to_vec();
+        told.collect()
     }
 }
 
@@ -100,7 +105,7 @@ async fn tasks(
     State(it): State<Introspection>,
     Query(query): Query<HashMap<String, String>>,
 ) -> (StatusCode, Json<Value>) {
-    let tasks = it.tasks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let tasks = it.tasks();
     let has = |task: &Value, id: &String| {
         task["Containers"].as_array().into_iter().flatten().any(|container| container["DockerId"] == *id)
     };
