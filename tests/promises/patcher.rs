@@ -131,6 +131,7 @@ pub(crate) fn a_patcher_of_its_own_patches(lab: &Lab) -> Result<String, Error> {
     patches(lab, "by-the-next-task")?;
 
     let begun = Instant::now();
+    // The patcher may end, and this process of its namespace with it, before `umount` tells how it went.
     lab.instance(second.instance).run(&format!(
         "nsenter --mount --pid --target {} umount --lazy --no-canonicalize --internal-only /volumes || true",
         second.pid
