@@ -11,7 +11,8 @@ pub use error::{ConfigError, ConfigErrors};
 
 use crate::{
     ecs_task,
-    names::{NameError, Rack},
+    first_use::{Configured, OfApp},
+    names::{App, NameError, Rack},
     spelling, target,
 };
 use file::from_file;
@@ -22,7 +23,9 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use value::{drain_after, duration, file_system, host_paths, mount_flags, nfs_server, not_empty, tag};
+use value::{
+    drain_after, duration, file_system, host_paths, mount_flags, nfs_server, not_empty, switch, tag,
+};
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/volumes-agent/config.toml";
@@ -38,7 +41,7 @@ const DEFAULT_GATE_GOOD_PROBES: u32 = 3;
 const DEFAULT_STATE_DIR: &str = "/var/lib/volumes-agent";
 
 /// The keys, their values' forms, and what they are for: for `--help`, `check-config` and the documentation.
-pub const KEYS: [(&str, &str, &str); 16] = [
+pub const KEYS: [(&str, &str, &str); 17] = [
     ("file_system", "ID", "The EFS file system, by its id"),
     ("file_system_tag", "KEY=VALUE", "The EFS file system, by a tag [default: convox.rack=<rack>]"),
     ("nfs_server", "ADDRESS:/EXPORT", "Any NFSv4.1 server instead of EFS, as address:/export"),
@@ -66,6 +69,11 @@ pub const KEYS: [(&str, &str, &str); 16] = [
     ("mount_flags", "FLAGS", "Mount flags: nosuid, nodev, noexec, noatime [default: nosuid,nodev]"),
     ("host_paths", "PATHS", "Paths of the instance that services may bind as they are, separated by commas"),
     ("patch", "on|off", "Whether this agent may patch task definitions: on or off [default: on]"),
+    (
+        "seed",
+        "on|off",
+        "Whether new volumes begin with what the image has at their target, as Docker's do; in the file also for single apps, as [apps.<app>] seed, with owner and mode [default: on]",
+    ),
     ("probe_interval", "TIME", "Time between two probes of the share [default: 5s]"),
     ("stall_deadline", "TIME", "Silence after which the share counts as stalled [default: 15s]"),
     (
@@ -208,6 +216,8 @@ pub struct Config {
     pub host_paths: Vec<String>,
     /// Whether this agent may try to lead.
     pub patch: bool,
+    /// Owner, mode and content of new volumes.
+    pub first_use: Configured,
     /// Time between two probes.
     pub probe_interval: Duration,
     /// Silence after which the share counts as stalled.
@@ -220,6 +230,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Each key that somebody set, its text, and where.
     pub origins: BTreeMap<&'static str, (String, Origin)>,
+    /// Those of single apps, by app and key.
+    pub app_origins: BTreeMap<(String, &'static str), (String, Origin)>,
 }
 
 /// What was written where, before it is understood.
@@ -272,8 +284,9 @@ impl Config {
     pub fn parse(sources: &Sources) -> Result<Self, ConfigErrors> {
         let mut errors = Vec::new();
         let mut values: BTreeMap<&'static str, (String, Origin)> = BTreeMap::new();
+        let mut of_apps = BTreeMap::new();
         if let Some(text) = &sources.text {
-            from_file(&sources.file, text, &mut values, &mut errors);
+            from_file(&sources.file, text, &mut values, &mut of_apps, &mut errors);
         }
         for (name, value) in &sources.environment {
             let origin = Origin::Environment(name.clone());
@@ -287,7 +300,9 @@ impl Config {
             let flag = format!("--{}", key.replace('_', "-"));
             values.insert(key, (value.clone(), Origin::Flag(flag)));
         }
-        let config = check(values, &mut errors);
+        let mut config = check(values, &mut errors);
+        config.first_use.apps = apps(&of_apps, &mut errors);
+        config.app_origins = of_apps;
         if config.mount == MountMode::None && !sources.is_ecs_task {
             // On an instance it would leave the gate to nobody.
             errors.push(ConfigError::Value {
@@ -305,7 +320,8 @@ impl Config {
 
     /// Whether both say the same, wherever it is written.
     pub fn says_the_same_as(&self, other: &Self) -> bool {
-        let plain = |config: &Self| Self { origins: BTreeMap::new(), ..config.clone() };
+        let plain =
+            |config: &Self| Self { origins: BTreeMap::new(), app_origins: BTreeMap::new(), ..config.clone() };
         plain(self) == plain(other)
     }
 
@@ -330,6 +346,35 @@ fn nearest(key: &str) -> Option<&'static str> {
     spelling::nearest(key, KEYS.iter().map(|(known, _, _)| *known))
 }
 
+/// What the file says of single apps.
+fn apps(
+    said: &BTreeMap<(String, &'static str), (String, Origin)>,
+    errors: &mut Vec<ConfigError>,
+) -> BTreeMap<App, OfApp> {
+    let mut apps: BTreeMap<App, OfApp> = BTreeMap::new();
+    for ((name, key), (text, origin)) in said {
+        let mut wrong = |key: &'static str, value: &str, allowed: String| {
+            errors.push(ConfigError::Value { origin: origin.clone(), key, value: value.to_owned(), allowed });
+        };
+        let app = match name.parse::<App>() {
+            Ok(app) => apps.entry(app).or_default(),
+            Err(error) => {
+                wrong("apps", name, error.to_string());
+                continue;
+            }
+        };
+        let understood = match *key {
+            "owner" => text.parse().map(|owner| app.owner = Some(owner)).map_err(|error| error.to_string()),
+            "mode" => text.parse().map(|mode| app.mode = Some(mode)).map_err(|error| error.to_string()),
+            _ => switch(text).map(|on| app.seed = Some(on)),
+        };
+        if let Err(allowed) = understood {
+            wrong(key, text, allowed);
+        }
+    }
+    apps
+}
+
 fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<ConfigError>) -> Config {
     let mut value = |key: &'static str, parse: &mut dyn FnMut(&str) -> Result<(), String>| {
         if let Some((text, origin)) = values.get(key)
@@ -352,12 +397,14 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
         mount_flags: vec![MountFlag::Nosuid, MountFlag::Nodev],
         host_paths: Vec::new(),
         patch: true,
+        first_use: Configured::default(),
         probe_interval: DEFAULT_PROBE_INTERVAL,
         stall_deadline: DEFAULT_STALL_DEADLINE,
         gate_good_probes: DEFAULT_GATE_GOOD_PROBES,
         drain_after: None,
         state_dir: PathBuf::from(DEFAULT_STATE_DIR),
         origins: BTreeMap::new(),
+        app_origins: BTreeMap::new(),
     };
     value("rack", &mut |text| {
         text.parse().map(|rack| config.rack = Some(rack)).map_err(|error: NameError| error.to_string())
@@ -380,14 +427,8 @@ fn check(values: BTreeMap<&'static str, (String, Origin)>, errors: &mut Vec<Conf
     });
     value("mount_flags", &mut |text| mount_flags(text).map(|flags| config.mount_flags = flags));
     value("host_paths", &mut |text| host_paths(text).map(|paths| config.host_paths = paths));
-    value("patch", &mut |text| {
-        match text {
-            "on" => config.patch = true,
-            "off" => config.patch = false,
-            _ => return Err("`on` or `off`".to_owned()),
-        }
-        Ok(())
-    });
+    value("patch", &mut |text| switch(text).map(|on| config.patch = on));
+    value("seed", &mut |text| switch(text).map(|on| config.first_use.is_off = !on));
     value("probe_interval", &mut |text| duration(text).map(|time| config.probe_interval = time));
     value("stall_deadline", &mut |text| duration(text).map(|time| config.stall_deadline = time));
     value("gate_good_probes", &mut |text| match text.parse() {

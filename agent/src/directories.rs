@@ -6,10 +6,15 @@
 
 use crate::{
     diagnostics::in_one_line,
+    ownership::{Mode, Owner as Ownership},
+    record::{Left, Record, State, record_name},
     share::{Created, Directory, ShareError},
 };
+use rustix::{
+    fs::{Gid, Uid},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -46,6 +51,21 @@ pub struct Wanted {
     pub app: String,
     /// Its layout path, relative to the volumes root.
     pub path: String,
+    /// Whose it is to be, where somebody says; else it is root's until the image says.
+    pub owner: Option<Ownership>,
+    /// Its permissions, likewise.
+    pub mode: Option<Mode>,
+    /// Why it is never to be filled, if it isn't.
+    pub left: Option<Left>,
+}
+
+impl Wanted {
+    /// What several services want of one directory together: who says something of it is heard, and who can't wait decides.
+    pub fn join(&mut self, other: Self) {
+        self.owner = self.owner.or(other.owner);
+        self.mode = self.mode.or(other.mode);
+        self.left = self.left.or(other.left);
+    }
 }
 
 /// What was done.
@@ -53,6 +73,8 @@ pub struct Wanted {
 pub struct Ensured {
     /// Layout paths whose directory was made just now.
     pub made: Vec<String>,
+    /// Those that were to belong to somebody, on a share that lets nobody change owners.
+    pub chown_denied: Vec<String>,
     /// Those that no container may be given.
     pub refused: Vec<Refused>,
 }
@@ -123,29 +145,6 @@ struct Owner {
     app: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    format: u32,
-    path: String,
-    state: State,
-    inode: u64,
-    made_at: String,
-    made_by: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    Made,
-}
-
-/// The file name of a volume's record: a layout path may be longer than a name can be, so it is a hash of it.
-pub fn record_name(path: &str) -> String {
-    let hash = Sha256::digest(path.as_bytes());
-    let hex: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{hex}.json")
-}
-
 /// Makes what is missing, in a worker, [`AT_A_TIME`] volumes at a time. Nothing that exists is changed. What one volume can't have, others
 /// can.
 ///
@@ -172,13 +171,19 @@ pub fn ensure(request: &EnsureRequest) -> Result<Ensured, ShareError> {
             let claim = claims.get(&(volume.rack.as_str(), volume.app.as_str())).cloned().flatten();
             let made = match claim {
                 Some(why) => Err(why),
-                None => share.volume(&volume.path).map_err(|error| refused(&error)),
+                None => share.volume(volume).map_err(|error| refused(&error)),
             };
             // A thread that panicked while it held it had pushed all or nothing.
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             match made {
-                Ok(true) => done.made.push(volume.path.clone()),
-                Ok(false) => {}
+                Ok(had) => {
+                    if had.was_made {
+                        done.made.push(volume.path.clone());
+                    }
+                    if had.chown_denied {
+                        done.chown_denied.push(volume.path.clone());
+                    }
+                }
                 Err(why) => done.refused.push(Refused { path: volume.path.clone(), why }),
             }
         }
@@ -236,7 +241,7 @@ pub fn renew_records() -> Result<Renewed, ShareError> {
         match inode_at(&record.path) {
             Err(error) => done.unread.push(in_one_line(&error)),
             Ok(None) => done.gone.push(record.path),
-            Ok(Some(inode)) if inode == record.inode => {}
+            Ok(Some(inode)) if record.is_of(inode) => {}
             Ok(Some(inode)) => {
                 record.inode = inode;
                 records.replace(&name, &record)?;
@@ -275,11 +280,11 @@ impl Share<'_> {
         }
     }
 
-    /// Returns whether the directory was made.
-    fn volume(&self, path: &str) -> Result<bool, DirectoriesError> {
+    fn volume(&self, wanted: &Wanted) -> Result<Had, DirectoriesError> {
+        let path = wanted.path.as_str();
         let name = record_name(path);
         let record = self.records.read::<Record>(&name)?;
-        let (directory, made) = match (self.directory(path)?, &record) {
+        let (directory, was_made) = match (self.directory(path)?, &record) {
             (Some(found), _) => (found, false),
             (None, None) => self.make(path)?,
             (None, Some(record)) => {
@@ -292,16 +297,23 @@ impl Share<'_> {
             }
         };
         let inode = directory.inode()?;
+        let mut had = Had { was_made, chown_denied: false };
         let record = match record {
             Some(record) => Some(record),
             None => {
+                // New, or made by Docker, or by an agent that ended here: what is in use is not given another owner.
+                if directory.is_empty()? {
+                    had.chown_denied = !dress(&directory, wanted)?;
+                }
                 let record = Record {
                     format: self.request.format,
                     path: path.to_owned(),
-                    state: State::Made,
+                    state: wanted.left.map_or(State::Made, |why| State::Left { why }),
                     inode,
                     made_at: self.request.now.clone(),
                     made_by: self.request.by.clone(),
+                    owner: wanted.owner,
+                    mode: wanted.mode,
                 };
                 match self.records.create(&name, &record)? {
                     Created::Made => Some(record),
@@ -310,14 +322,26 @@ impl Share<'_> {
             }
         };
         match record {
-            Some(record) if record.inode != inode => Err(DirectoriesError::Replaced {
+            Some(record) if !record.is_of(inode) => Err(DirectoriesError::Replaced {
                 path: path.to_owned(),
                 made_at: record.made_at,
                 recorded: record.inode,
                 found: inode,
                 record: name,
             }),
-            _ => Ok(made),
+            Some(mut record) => {
+                let asked = (wanted.owner, wanted.mode);
+                let left = wanted.left.filter(|_| record.state == State::Made);
+                if left.is_some() || (record.owner, record.mode) != asked {
+                    (record.owner, record.mode) = asked;
+                    if let Some(why) = left {
+                        record.state = State::Left { why };
+                    }
+                    self.records.replace(&name, &record)?;
+                }
+                Ok(had)
+            }
+            None => Ok(had),
         }
     }
 
@@ -346,4 +370,28 @@ impl Share<'_> {
         // `split` gives one component at least.
         made.ok_or(ShareError::NotADirectory(path.to_owned()))
     }
+}
+
+/// What became of a volume.
+struct Had {
+    was_made: bool,
+    chown_denied: bool,
+}
+
+/// Gives a new directory its owner and mode. `false`: the share lets nobody change owners.
+fn dress(directory: &Directory, wanted: &Wanted) -> Result<bool, ShareError> {
+    let mut is_given = true;
+    if let Some(Ownership { uid, gid }) = wanted.owner {
+        is_given =
+            match rustix::fs::fchown(directory.as_fd(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
+                Ok(()) => true,
+                Err(Errno::PERM | Errno::ACCESS) => false,
+                Err(errno) => return Err(directory.failed("changing the owner")(errno)),
+            };
+    }
+    if let Some(mode) = wanted.mode {
+        rustix::fs::fchmod(directory.as_fd(), rustix::fs::Mode::from_raw_mode(mode.bits()))
+            .map_err(directory.failed("changing the mode"))?;
+    }
+    Ok(is_given)
 }

@@ -232,7 +232,7 @@ mod tests {
         }
 
         fn root(&self) -> Directory {
-            Directory::in_place_of_root(&self.0)
+            Directory::anywhere(&self.0, "").unwrap()
         }
     }
 

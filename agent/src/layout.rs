@@ -4,7 +4,9 @@
 
 use crate::{
     declaration::{self, Declaration, Source},
+    first_use::{Content, FirstUse},
     names::{App, Rack, ServiceName, VolumeName},
+    order::NAMED,
 };
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
@@ -43,8 +45,6 @@ const MACHINE_FOLDERS: [&str; 11] = [
 ];
 /// What folders are called that a build fills.
 const BUILD_OUTPUT: [&str; 7] = ["node_modules", "vendor", ".venv", "bundle", "target", "dist", ".next"];
-/// The folder of an app's named volumes; no service can be called so.
-const NAMED: &str = "@volumes";
 
 /// What a volume is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -81,6 +81,8 @@ pub struct Volume {
     pub folded_into: Option<String>,
     /// What ECS is told about memory; none for anything else, and on a laptop, where Docker reads the file itself.
     pub memory: Option<Memory>,
+    /// How it begins; of what is no directory on the share, and on a laptop, that means nothing.
+    pub first_use: FirstUse,
 }
 
 /// Memory, as ECS has it (API reference, `Tmpfs`).
@@ -274,6 +276,7 @@ fn volume(
         read_only: declaration.read_only,
         folded_into: None,
         memory: None,
+        first_use: FirstUse::default(),
     };
     if let Place::Deployed { .. } = place {
         if let Some((code, reason, help)) = not_on_a_share(declaration) {
@@ -302,9 +305,18 @@ fn volume(
         }
     }
     let (root, folder) = place.app_folder(app);
+    let first_use = match place {
+        Place::Deployed { .. } => FirstUse::of(declaration),
+        // Docker itself fills its volumes there.
+        Place::Local { .. } => Ok(FirstUse::default()),
+    };
+    let first_use = first_use.map_err(|error| refuse("x-volumes-value", error.to_string(), error.help()))?;
     let below = |kind, relative: String| match too_long(&root, &relative) {
         Some(reason) => Err(refuse("too-long", reason, "use a shorter path")),
-        None => Ok(made(kind, format!("{root}/{relative}"), Some(relative))),
+        None => {
+            let volume = made(kind, format!("{root}/{relative}"), Some(relative));
+            Ok(Volume { first_use, ..volume })
+        }
     };
     let dot_dot = |path: &str| {
         let reason = format!("`{path}` has `..` in it: the volume's place must be plain to see");
@@ -566,6 +578,7 @@ fn fold(layout: &mut Layout) {
             && !way.any(|path| path.len() > outer.target.len() && mounted.contains(path));
         if same_place && inner.read_only == outer.read_only {
             inner.folded_into = Some(outer.target.clone());
+            inner.first_use.content = Content::Folded;
             return true;
         }
         let reason = format!(

@@ -8,6 +8,7 @@
 //! | [`yaml`], [`compose`], [`declaration`], [`path`] | what compose files declare, and where it stands |
 //! | [`labels`], [`labelling`] | how a task definition carries declarations |
 //! | [`layout`], [`deploy`] | where each volume lives, or why it can't; what is better known before |
+//! | [`first_use`] | whose a new volume is, and with which content it begins |
 //! | [`start`] | what Docker Compose is told on a laptop, so that volumes live where they belong |
 //! | [`patch`] | what a task definition with its volumes looks like, and whether two are the same |
 //! | [`apply`] | what a compose file makes of an ECS service's task definition, and how its deployment goes |
@@ -62,6 +63,7 @@ pub mod ecs_task;
 pub mod efs;
 pub mod examination;
 pub mod family;
+pub mod first_use;
 pub mod foreign;
 pub mod gate;
 pub mod guard;
@@ -106,7 +108,6 @@ pub mod rollout;
 pub mod round_trip;
 pub mod schedule;
 pub mod service;
-pub mod share;
 pub mod share_worker;
 pub mod silence;
 pub mod sources;
@@ -117,3 +118,5 @@ pub mod target;
 pub mod target_search;
 pub mod trouble;
 pub mod yaml;
+
+pub use volumes_agent_seed::{order, ownership, record, share};

@@ -3,17 +3,18 @@
 //! Containers keep a directory that was removed or replaced, and what they write there is lost with them; Docker gives the next
 //! ones an empty directory, or the other one, without a word.
 
+pub(crate) use crate::order::RECORDS;
 use crate::{
     mount::VOLUMES_ROOT,
+    record::Record,
     share::{AGENT_DIRECTORY, Directory, ShareError},
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// The records' directory in the agent's own.
-pub(crate) const RECORDS: &str = "volumes";
-/// Who renames a directory into its place notes the inode before it (seeding): what looks wrong is looked at again after this.
+/// Who fills a volume notes the new directory's inode before it renames that into its place: what looks wrong is looked at again after
+/// this.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// What to look at.
@@ -74,17 +75,6 @@ pub struct Unreadable {
     pub record: String,
     /// Why.
     pub why: String,
-}
-
-/// Of a record, as `directories` writes it, what matters here.
-#[derive(Debug, Deserialize)]
-struct Recorded {
-    path: String,
-    inode: u64,
-    #[serde(default)]
-    made_at: String,
-    #[serde(default)]
-    made_by: String,
 }
 
 impl Found {
@@ -176,9 +166,9 @@ pub(crate) fn whole_records(mut names: Vec<String>, after: Option<&str>) -> Vec<
 
 fn look(root: &Directory, records: &Directory, name: &str) -> Result<Option<MissingVolume>, ShareError> {
     // Removed meanwhile: there is no volume to look at.
-    let Some(record) = records.read::<Recorded>(name)? else { return Ok(None) };
+    let Some(record) = records.read::<Record>(name)? else { return Ok(None) };
     let found = match inode_of(root, &record.path) {
-        Ok(Some(inode)) if inode == record.inode => return Ok(None),
+        Ok(Some(inode)) if record.is_of(inode) => return Ok(None),
         Ok(Some(_)) => Found::OtherDirectory,
         Ok(None) | Err(ShareError::Failed { errno: Errno::STALE, .. }) => Found::Nothing,
         Err(ShareError::NotADirectory(_)) => Found::NoDirectory,

@@ -3,6 +3,7 @@
 //! Runs in a share worker: mount(2) of a hard NFS mount may wait for ever. Options: Amazon EFS user guide, "Recommended NFS
 //! mount options"; nfs(5). The identifier: Linux, Documentation/filesystems/nfs/client-identifier.rst.
 
+pub use crate::share::VOLUMES_ROOT;
 use crate::{
     config::MountFlag,
     diagnostics::in_one_line,
@@ -22,8 +23,6 @@ use std::{
     process::Command,
 };
 
-/// The volumes root: where the share is mounted. Not configurable: task definitions name it.
-pub const VOLUMES_ROOT: &str = "/volumes";
 /// Largest read and write, in bytes.
 pub const RSIZE_BYTES: u64 = 1_048_576;
 /// What tells this NFS client from others; the file is there once the kernel's NFS client is.

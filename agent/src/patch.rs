@@ -5,6 +5,7 @@
 
 mod compare;
 pub mod diff;
+mod seeding;
 mod strip;
 
 pub use compare::{dropped_fields, equivalent};
@@ -16,10 +17,13 @@ use crate::{
     layout::{self, Finding, Kind, Place, Volume},
     mount::VOLUMES_ROOT,
     names::{App, Rack},
+    order,
+    ownership::{Mode, Owner},
     silence,
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use strip::Undo;
 
 /// Names of volumes and containers that begin so are ours.
@@ -100,6 +104,28 @@ pub struct Needed {
     pub app: App,
     /// Relative to the volumes root.
     pub relative: String,
+    /// Whose it is to be, by `x-volumes`.
+    pub owner: Option<Owner>,
+    /// Its permissions, by `x-volumes`.
+    pub mode: Option<Mode>,
+    /// Whether a container has it that doesn't wait for it to be filled: then it is never filled by a rename, which would send that
+    /// container's writes to a deleted directory.
+    pub is_held: bool,
+}
+
+/// The formats of patched documents. One that is right under any of them is left as it is: an upgrade of the agent alone deploys nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// Volumes begin empty.
+    V1,
+    /// Seeding containers fill them.
+    V2,
+}
+
+/// A container's declarations, laid out.
+struct Laid<'a> {
+    declares: &'a ContainerDeclarations,
+    volumes: Vec<Volume>,
 }
 
 /// Why a task definition was left as it is. Nothing has been registered when this is returned.
@@ -149,6 +175,16 @@ pub enum PatchError {
     /// Too many containers.
     #[error("it has {0} containers; ECS takes {MOST_CONTAINERS} at most")]
     TooManyContainers(usize),
+    /// Too many containers with those that fill new volumes.
+    #[error(
+        "with {seeding} more for filling its new volumes it has {containers} containers; ECS takes {MOST_CONTAINERS} at most"
+    )]
+    TooManyWithSeeding {
+        /// How many there are in all.
+        containers: usize,
+        /// How many of them fill volumes.
+        seeding: usize,
+    },
     /// Too many constraints.
     #[error("with the gate it has {0} placement constraints; ECS takes {MOST_CONSTRAINTS} at most")]
     TooManyConstraints(usize),
@@ -172,7 +208,7 @@ impl PatchError {
             Self::NoInstances(_) => "no-instances",
             Self::TargetTaken { .. } | Self::MemoryTaken { .. } => "target-taken",
             Self::TooLarge { .. } => "too-large",
-            Self::TooManyContainers(_) => "too-many-containers",
+            Self::TooManyContainers(_) | Self::TooManyWithSeeding { .. } => "too-many-containers",
             Self::TooManyConstraints(_) => "too-many-constraints",
             Self::Undo(_) => "malformed-undo",
         }
@@ -198,6 +234,10 @@ impl PatchError {
                 "make the task definition smaller, for example by moving its environment to files".to_owned()
             }
             Self::TooManyContainers(_) => "split the task definition".to_owned(),
+            Self::TooManyWithSeeding { .. } => {
+                "there is one for each image: have volumes begin empty by `seed: false` in the `x-volumes` of their services, or split the task definition"
+                    .to_owned()
+            }
             Self::TooManyConstraints(_) => {
                 format!("remove a placement constraint, or leave the gate out by the label `{GATE}=off`")
             }
@@ -262,6 +302,26 @@ pub fn patch_with(
     settings: &PatchSettings<'_>,
     written: Written,
 ) -> Result<Outcome, PatchError> {
+    let newest = patch_as(Format::V2, document, settings, written.clone());
+    let is_right =
+        |outcome: &Outcome| matches!(outcome, Outcome::Patched(p) if equivalent(&p.document, document));
+    // What can't be had in the newest format may be right in an older one.
+    let is_worth_a_look = match &newest {
+        Ok(outcome) => matches!(outcome, Outcome::Patched(_)) && !is_right(outcome),
+        Err(error) => matches!(error, PatchError::TooManyWithSeeding { .. } | PatchError::TooLarge { .. }),
+    };
+    if is_worth_a_look && let Ok(older) = patch_as(Format::V1, document, settings, written) {
+        return if is_right(&older) { Ok(older) } else { newest };
+    }
+    newest
+}
+
+fn patch_as(
+    format: Format,
+    document: &Value,
+    settings: &PatchSettings<'_>,
+    written: Written,
+) -> Result<Outcome, PatchError> {
     let source = first_label(document, SOURCE).unwrap_or_else(|| settings.source.clone());
     let mut patched = strip(document);
     let declaring = labels::read(&patched)?;
@@ -297,15 +357,19 @@ pub fn patch_with(
         let told = layout.warnings.into_iter().filter(is_told);
         warnings.extend(told.map(|(_, finding)| (declares.container.clone(), finding)));
         let volumes: Vec<Volume> = layout.volumes.into_iter().map(|(_, volume)| volume).collect();
-        laid_out.push((declares, volumes));
+        laid_out.push(Laid { declares, volumes });
     }
-    laid_out.sort_by(|(a, _), (b, _)| a.container.cmp(&b.container));
-    let fingerprint = fingerprint(&patched, &laid_out);
-    for (declares, volumes) in &laid_out {
+    laid_out.sort_by(|a, b| a.declares.container.cmp(&b.declares.container));
+    let fingerprint = fingerprint(format, &patched, &laid_out);
+    for Laid { declares, volumes } in &laid_out {
         mount(&mut patched, declares, volumes, &mut undo)?;
         give_memory(&mut patched, declares, volumes, &mut undo)?;
     }
-    let mut volumes = laid_out.iter().flat_map(|(_, volumes)| volumes).peekable();
+    let seeding = match format {
+        Format::V1 => 0,
+        Format::V2 => seeding::add(&mut patched, &laid_out, &mut undo)?,
+    };
+    let mut volumes = laid_out.iter().flat_map(|laid| &laid.volumes).peekable();
     // Memory alone waits for no share.
     let is_all_memory = volumes.peek().is_some() && volumes.all(|volume| volume.kind == Kind::Tmpfs);
     let gate = settings.gate && !is_all_memory && declaring.iter().all(|declares| !declares.gate_off);
@@ -320,32 +384,61 @@ pub fn patch_with(
         labels.insert(FINGERPRINT.to_owned(), json!(fingerprint));
         labels.insert(UNDO.to_owned(), json!(json!(undo).to_string()));
     }
-    check_size(&patched)?;
-    let needed = laid_out.iter().flat_map(|(declares, volumes)| {
-        // A folded volume's directory lies inside a container's reach: only the container makes it.
-        let mounted = volumes.iter().filter(|volume| volume.folded_into.is_none());
-        let relative = mounted.filter_map(|volume| volume.relative.clone());
-        relative.map(|relative| Needed { rack: settings.rack.clone(), app: declares.app.clone(), relative })
-    });
-    let mut needed: Vec<Needed> = needed.collect();
-    needed.sort_by(|a, b| a.relative.cmp(&b.relative));
-    needed.dedup();
+    check_size(&patched, seeding)?;
     let needs_share = !is_all_memory;
-    let patched = Patched { document: patched, volumes: needed, needs_share, warnings, fingerprint };
+    let volumes = needed(format, settings.rack, &laid_out);
+    let patched = Patched { document: patched, volumes, needs_share, warnings, fingerprint };
     Ok(Outcome::Patched(Box::new(patched)))
 }
 
-/// The paths of the instances that a document's own volumes of ours bind.
+/// The directories that a document needs, each once.
+fn needed(format: Format, rack: &Rack, laid_out: &[Laid<'_>]) -> Vec<Needed> {
+    let mut needed: BTreeMap<String, Needed> = BTreeMap::new();
+    for laid in laid_out {
+        // A folded volume's directory lies inside a container's reach: only the container makes it.
+        for volume in laid.volumes.iter().filter(|volume| volume.folded_into.is_none()) {
+            let Some(relative) = &volume.relative else { continue };
+            let waits = format == Format::V2 && volume.first_use.content.is_of_the_image();
+            // Who can only read a named volume has the same directory before it is filled and after.
+            let is_held = !waits && !(volume.read_only && order::is_named(relative));
+            let one = needed.entry(relative.clone()).or_insert_with(|| Needed {
+                rack: rack.clone(),
+                app: laid.declares.app.clone(),
+                relative: relative.clone(),
+                owner: None,
+                mode: None,
+                is_held: false,
+            });
+            one.owner = one.owner.or(volume.first_use.owner);
+            one.mode = one.mode.or(volume.first_use.mode);
+            one.is_held |= is_held;
+        }
+    }
+    needed.into_values().collect()
+}
+
+/// The paths of the instances that a document's own volumes of ours bind for the author's containers.
 pub fn our_sources(document: &Value) -> Vec<String> {
+    let authors = containers(document).filter(|container| !is_ours(container));
+    let points = authors.filter_map(|container| container.get("mountPoints")?.as_array()).flatten();
+    let used: BTreeSet<&str> = points.filter_map(|point| point.get("sourceVolume")?.as_str()).collect();
     let volumes = document.get("volumes").and_then(Value::as_array).into_iter().flatten();
-    let ours =
-        volumes.filter(|v| v.get("name").and_then(Value::as_str).is_some_and(|n| n.starts_with(PREFIX)));
+    let ours = volumes.filter(|volume| {
+        let name = volume.get("name").and_then(Value::as_str);
+        name.is_some_and(|name| name.starts_with(PREFIX) && used.contains(name))
+    });
     ours.filter_map(|volume| volume.pointer("/host/sourcePath")?.as_str().map(str::to_owned)).collect()
 }
 
-/// The names of a document's containers.
+/// The names of a document's containers, but of ours.
 pub fn container_names(document: &Value) -> Vec<&str> {
-    containers(document).filter_map(|container| container.get("name")?.as_str()).collect()
+    let authors = containers(document).filter(|container| !is_ours(container));
+    authors.filter_map(|container| container.get("name")?.as_str()).collect()
+}
+
+/// Whether a container fills volumes.
+pub fn is_ours(container: &Value) -> bool {
+    container.get("name").and_then(Value::as_str).is_some_and(|name| name.starts_with(PREFIX))
 }
 
 /// Whether a document has the hold: a constraint that is never true, until patching swaps it for the gate.
@@ -382,10 +475,13 @@ fn check_compatibilities(document: &Value) -> Result<(), PatchError> {
     other.map_or(Ok(()), |other| Err(PatchError::NoInstances(other.to_owned())))
 }
 
-fn check_size(document: &Value) -> Result<(), PatchError> {
-    let count = containers(document).count();
-    if count > MOST_CONTAINERS {
-        return Err(PatchError::TooManyContainers(count));
+fn check_size(document: &Value, seeding: usize) -> Result<(), PatchError> {
+    let containers = containers(document).count();
+    if containers > MOST_CONTAINERS {
+        return Err(match containers - seeding > MOST_CONTAINERS {
+            true => PatchError::TooManyContainers(containers - seeding),
+            false => PatchError::TooManyWithSeeding { containers, seeding },
+        });
     }
     let bytes = document.to_string().len();
     if bytes > LARGEST_BYTES { Err(PatchError::TooLarge { bytes }) } else { Ok(()) }
@@ -401,10 +497,10 @@ fn hex(bytes: &[u8], most: usize) -> String {
 }
 
 /// Over what decides the patched revision: the stripped document and the layout.
-fn fingerprint(stripped: &Value, laid_out: &[(&ContainerDeclarations, Vec<Volume>)]) -> String {
+fn fingerprint(format: Format, stripped: &Value, laid_out: &[Laid<'_>]) -> String {
     let layout: Vec<Value> = laid_out
         .iter()
-        .map(|(declares, volumes)| {
+        .map(|Laid { declares, volumes }| {
             let mut on_disk: Vec<_> = volumes
                 .iter()
                 .filter(|volume| volume.kind != Kind::Tmpfs)
@@ -421,7 +517,11 @@ fn fingerprint(stripped: &Value, laid_out: &[(&ContainerDeclarations, Vec<Volume
         })
         .collect();
     let text = json!([compare::normal(stripped), layout, VOLUMES_ROOT]).to_string();
-    format!("v1:{}", hex(&Sha256::digest(text.as_bytes()), 16))
+    let hash = hex(&Sha256::digest(text.as_bytes()), 16);
+    match format {
+        Format::V1 => format!("v1:{hash}"),
+        Format::V2 => format!("v2:{hash}"),
+    }
 }
 
 /// The list at `key`, made where it is absent, which `undo` then remembers.

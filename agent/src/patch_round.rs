@@ -15,7 +15,9 @@ mod tell;
 
 use crate::{
     aws::AwsError,
+    directories::Wanted,
     ecs::Ecs,
+    first_use::Configured,
     history::{Histories, History},
     leader::{LastAction, Leads},
     names::Rack,
@@ -27,7 +29,7 @@ use crate::{
 };
 use std::{
     cmp::Reverse,
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -57,8 +59,8 @@ const DOCUMENTS_KEPT: usize = 64;
 pub struct Memory {
     /// By revision, and whether it is for a daemon. Revisions never change.
     readings: HashMap<(String, bool), Arc<Reading>>,
-    /// Layout paths of volumes whose directory is there.
-    ensured: HashSet<String>,
+    /// Volumes whose directory is there, by layout path, with what was asked for.
+    ensured: HashMap<String, Wanted>,
     /// Why others can't be had, by layout path.
     refused_paths: HashMap<String, String>,
     /// Services that were tried to be changed and could not be, with what that was about: others are tried before them.
@@ -89,6 +91,8 @@ pub struct Round {
     pub rack: Rack,
     /// Paths of the instances that may be mounted verbatim.
     pub host_paths: Vec<String>,
+    /// What the configuration says of new volumes.
+    pub first_use: Configured,
     /// The leader's instance id, for records.
     pub instance: String,
     /// Its own ARN in ECS: an instance that drains leads no more. None where it is no instance.
@@ -190,6 +194,7 @@ impl Round {
             cluster,
             rack,
             host_paths: Vec::new(),
+            first_use: Configured::default(),
             instance: String::new(),
             container_instance: None,
             record: None,

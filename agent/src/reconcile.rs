@@ -536,6 +536,7 @@ impl Agent {
                     cluster,
                     rack,
                     host_paths: config.host_paths.clone(),
+                    first_use: config.first_use.clone(),
                     instance: instance.id.clone(),
                     container_instance: observed
                         .registration

@@ -41,7 +41,7 @@ fn default_of(key: &str) -> Option<&'static str> {
         "listen" => Some("127.0.0.1:12049"),
         "mount_flags" => Some("nosuid,nodev"),
         "host_paths" => Some(""),
-        "patch" => Some("on"),
+        "patch" | "seed" => Some("on"),
         "probe_interval" => Some("5s"),
         "stall_deadline" => Some("15s"),
         "gate_good_probes" => Some("3"),
@@ -58,20 +58,31 @@ fn values(config: &Config) -> impl Iterator<Item = (&'static str, Option<String>
     })
 }
 
+/// What is said of single apps, by the keys' full names.
+fn of_apps(config: &Config) -> impl Iterator<Item = (String, &String, &Origin)> {
+    config
+        .app_origins
+        .iter()
+        .map(|((app, key), (value, origin))| (format!("apps.{app}.{key}"), value, origin))
+}
+
 fn text(config: &Config) -> String {
-    values(config)
-        .map(|(key, value, origin)| match value {
-            Some(value) => format!("{key:<17} {value:<24} {origin}\n"),
-            None => format!("{key:<17} {:<24} found out by the daemon\n", "-"),
-        })
+    let keys = values(config).map(|(key, value, origin)| match value {
+        Some(value) => format!("{key:<17} {value:<24} {origin}\n"),
+        None => format!("{key:<17} {:<24} found out by the daemon\n", "-"),
+    });
+    keys.chain(of_apps(config).map(|(key, value, origin)| format!("{key:<17} {value:<24} {origin}\n")))
         .collect()
 }
 
 fn json(config: &Config) -> String {
-    let keys: serde_json::Map<String, serde_json::Value> = values(config)
+    let mut keys: serde_json::Map<String, serde_json::Value> = values(config)
         .map(|(key, value, origin)| {
             (key.to_owned(), serde_json::json!({ "value": value, "origin": origin.to_string() }))
         })
         .collect();
+    keys.extend(of_apps(config).map(|(key, value, origin)| {
+        (key, serde_json::json!({ "value": value, "origin": origin.to_string() }))
+    }));
     format!("{:#}\n", serde_json::Value::Object(keys))
 }

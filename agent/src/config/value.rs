@@ -61,6 +61,14 @@ pub(super) fn host_paths(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("`on` or `off`".to_owned()),
+    }
+}
+
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if time >= Duration::from_millis(100) && time <= Duration::from_secs(3600) => Ok(time),

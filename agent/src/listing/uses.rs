@@ -204,7 +204,8 @@ fn mounts(document: &Value) -> BTreeSet<Mount> {
         }
     }
     let mut mounts = BTreeSet::new();
-    for container in patch::containers(document) {
+    // What fills volumes uses them for no longer than that takes.
+    for container in patch::containers(document).filter(|container| !patch::is_ours(container)) {
         for point in list(container, "mountPoints") {
             let source = text(&point, "/sourceVolume").unwrap_or_default();
             let Some((_, path)) = sources.iter().find(|(name, _)| *name == source) else { continue };

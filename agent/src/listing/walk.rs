@@ -7,6 +7,7 @@ use super::unreadable;
 use crate::{
     inventory::Listed,
     missing_volumes::{Found, Unreadable},
+    record::SIBLING,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,8 +101,8 @@ impl Walk {
         let mut has_directories = false;
         for entry in entries {
             let is_root = directory.is_empty();
-            if is_root && entry.name.starts_with('.') {
-                // The agent's own directory, and what file servers show of theirs (`.snapshot`).
+            if is_root && entry.name.starts_with('.') || entry.name.starts_with(SIBLING) {
+                // The agent's own directory, what file servers show of theirs (`.snapshot`), and a volume that is just being filled.
                 continue;
             }
             let path = if is_root { entry.name } else { format!("{directory}/{}", entry.name) };

@@ -51,6 +51,8 @@ fn the_wordpress_file_is_bind_mounted_from_the_share() {
         document["containerDefinitions"][0]["mountPoints"],
         json!([{ "sourceVolume": volume["name"], "containerPath": "/var/www/html", "readOnly": false }])
     );
+    assert_eq!(our_sources(document), ["/volumes/production-example-app/web/var/www/html"]);
+    assert_eq!(container_names(document), ["web"]);
     assert_eq!(
         document["placementConstraints"],
         json!([{ "type": "memberOf", "expression": "attribute:convox.volumes == ready" }])
@@ -65,8 +67,10 @@ fn nothing_else_changes() {
     let root = document.as_object_mut().unwrap();
     root.remove("volumes");
     root.remove("placementConstraints");
+    root["containerDefinitions"].as_array_mut().unwrap().truncate(1);
     let container = root["containerDefinitions"][0].as_object_mut().unwrap();
     container.remove("mountPoints");
+    container.remove("dependsOn");
     for label in [SOURCE, UNDO, FINGERPRINT] {
         assert!(container["dockerLabels"].as_object_mut().unwrap().remove(label).is_some());
     }
@@ -123,7 +127,7 @@ fn what_a_deploy_tool_makes_of_a_patched_revision_patches_as_its_source_would() 
 fn ten_containers_and_nearly_64_kib_are_patched() {
     let mut document = wordpress();
     let side = |n: usize| json!({ "name": format!("side{n}"), "image": "i" });
-    document["containerDefinitions"].as_array_mut().unwrap().extend((0..9).map(side));
+    document["containerDefinitions"].as_array_mut().unwrap().extend((0..8).map(side));
     let added = patched(&document).document.to_string().len() - document.to_string().len();
     document["family"] = json!("f".repeat(200));
     let room = LARGEST_BYTES - document.to_string().len() - added;
@@ -235,7 +239,7 @@ fn refusals_say_what_and_where() {
                 d["containerDefinitions"][0]["environment"] =
                     json!([{ "name": "X", "value": "x".repeat(65_536) }])
             },
-            "with its volumes it has 66409 bytes; ECS takes 65536 at most",
+            "with its volumes it has 67750 bytes; ECS takes 65536 at most",
         ),
         (
             |d| {
@@ -255,7 +259,7 @@ fn refusals_say_what_and_where() {
         let seen = changed(change);
         if message.contains("bytes") {
             assert!(
-                seen.starts_with("with its volumes it has 66")
+                seen.starts_with("with its volumes it has 67")
                     && seen.ends_with(" bytes; ECS takes 65536 at most"),
                 "{seen}"
             );
@@ -497,4 +501,157 @@ proptest! {
         prop_assert_eq!(a.fingerprint, b.fingerprint);
         prop_assert!(equivalent(&a.document, &b.document));
     }
+}
+
+/// A task of one app's two containers with one image, and another app's with another.
+fn of_two_apps() -> Value {
+    let labels = |app: &str, volumes: &str| json!({ "convox.app": app, "convox.volumes": volumes });
+    json!({
+        "family": "two", "memory": "512",
+        "containerDefinitions": [
+            { "name": "web", "image": "jenkins", "dockerLabels": labels("ci", "[\"/home\", \"shared:/shared\"]"),
+              "repositoryCredentials": { "credentialsParameter": "arn:secret" },
+              "secrets": [{ "name": "A", "valueFrom": "arn" }], "environment": [{ "name": "B", "value": "b" }],
+              "logConfiguration": { "logDriver": "awslogs", "options": { "awslogs-group": "g" } } },
+            { "name": "agent", "image": "jenkins", "repositoryCredentials": { "credentialsParameter": "arn:secret" },
+              "dockerLabels": labels("ci", "[\"shared:/else\", \"/h:/work\"]") },
+            { "name": "reader", "image": "nginx", "dockerLabels": labels("ci", "[\"shared:/srv:ro\"]") },
+            { "name": "db", "image": "mysql", "dockerLabels": labels("shop", "[\"/var/lib/mysql\"]"),
+              "logConfiguration": { "logDriver": "awsfirelens" } },
+        ],
+    })
+}
+
+#[test]
+fn each_image_that_has_new_volumes_to_fill_has_one_container_for_it() {
+    let result = patched(&of_two_apps());
+    let ours: Vec<&Value> = containers(&result.document).filter(|container| is_ours(container)).collect();
+    assert_eq!(ours.len(), 2);
+    let name = |path: &str| volume_name(path);
+    assert_eq!(
+        *ours[0],
+        json!({
+            "name": "convox-volumes-seed-agent",
+            "image": "jenkins",
+            "repositoryCredentials": { "credentialsParameter": "arn:secret" },
+            "cpu": 0,
+            "essential": false,
+            "entryPoint": ["/.volumes-agent/bin/volumes-agent-seed"],
+            "command": [
+                "{\"path\":\"production-ci/@volumes/shared\",\"target\":\"/else\"}",
+                "{\"path\":\"production-ci/web/home\",\"target\":\"/home\"}",
+            ],
+            "user": "0:0",
+            "readonlyRootFilesystem": true,
+            "linuxParameters": { "capabilities": { "add": ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"], "drop": ["ALL"] } },
+            "mountPoints": [
+                { "sourceVolume": name("/usr/lib/volumes-agent/seed/v2"), "containerPath": "/.volumes-agent/bin", "readOnly": true },
+                { "sourceVolume": name("/volumes/.volumes-agent/volumes"), "containerPath": "/.volumes-agent/share/.volumes-agent/volumes", "readOnly": false },
+                { "sourceVolume": name("/volumes/production-ci/@volumes"), "containerPath": "/.volumes-agent/share/production-ci/@volumes", "readOnly": false },
+                { "sourceVolume": name("/volumes/production-ci/web"), "containerPath": "/.volumes-agent/share/production-ci/web", "readOnly": false },
+            ],
+            "startTimeout": 3600,
+            "stopTimeout": 2,
+        })
+    );
+    assert!(ours[1].get("logConfiguration").is_none(), "FireLens works only beside its own container");
+    let waits = |name: &str| {
+        let container = containers(&result.document).find(|container| container["name"] == name).unwrap();
+        container["dependsOn"][0]["containerName"].as_str().map(str::to_owned)
+    };
+    let seeding = |name: &str| Some(format!("convox-volumes-seed-{name}"));
+    assert_eq!(
+        [waits("web"), waits("agent"), waits("reader"), waits("db")],
+        [seeding("agent"), seeding("agent"), None, seeding("db")]
+    );
+    assert_eq!(unpatch(&result.document).unwrap(), of_two_apps());
+    let held: Vec<(&str, bool)> =
+        result.volumes.iter().map(|volume| (volume.relative.as_str(), volume.is_held)).collect();
+    assert_eq!(
+        held,
+        [
+            ("production-ci/@volumes/shared", false),
+            ("production-ci/agent/h", true),
+            ("production-ci/web/home", false),
+            ("production-shop/db/var/lib/mysql", false),
+        ]
+    );
+}
+
+#[test]
+fn the_log_and_a_reservation_are_the_apps_where_they_work_alone() {
+    let mut document = wordpress();
+    document["containerDefinitions"][0]["logConfiguration"] = json!({ "logDriver": "awslogs" });
+    let seeding =
+        |document: &Value| containers(&patched(document).document).find(|c| is_ours(c)).cloned().unwrap();
+    let ours = seeding(&document);
+    assert_eq!(
+        (&ours["logConfiguration"], &ours["memoryReservation"]),
+        (&json!({ "logDriver": "awslogs" }), &json!(16))
+    );
+    document["containerDefinitions"][0]["logConfiguration"]["secretOptions"] =
+        json!([{ "name": "token", "valueFrom": "arn" }]);
+    assert!(seeding(&document).get("logConfiguration").is_none(), "never a secret of the app's");
+    document["containerDefinitions"][0]["name"] = json!("n".repeat(250));
+    let long = seeding(&document)["name"].as_str().unwrap().to_owned();
+    assert!(long.len() < 64 && long.starts_with("convox-volumes-seed-"), "{long}");
+}
+
+#[test]
+fn what_the_declarations_say_of_owner_and_mode_reaches_the_container_that_fills() {
+    let document = with_memory(
+        "[{\"type\":\"volume\",\"target\":\"/data\",\"x-volumes\":{\"owner\":\"1000:0\",\"mode\":\"0770\"}}]",
+    );
+    let result = patched(&document);
+    let ours = containers(&result.document).find(|container| is_ours(container)).unwrap();
+    let order = "{\"path\":\"production-example-app/web/data\",\"target\":\"/data\",\"owner\":\"1000:0\",\"mode\":\"0770\"}";
+    assert_eq!(ours["command"], json!([order]));
+    assert_eq!(result.volumes[0].owner, "1000:0".parse().ok());
+}
+
+#[test]
+fn nothing_is_added_where_nothing_is_to_be_filled() {
+    for declared in [
+        "[\"/h:/c\"]",
+        "[\"db:/c:ro\"]",
+        "[\"db:/c:nocopy\"]",
+        "[{\"type\":\"volume\",\"target\":\"/c\",\"x-volumes\":{\"seed\":false}}]",
+    ] {
+        let result = patched(&with_memory(declared));
+        assert_eq!(containers(&result.document).count(), 1, "{declared}");
+        assert!(result.document["containerDefinitions"][0].get("dependsOn").is_none(), "{declared}");
+    }
+}
+
+#[test]
+fn an_eleventh_container_is_refused_with_the_way_out() {
+    let mut document = wordpress();
+    let side = |n: usize| json!({ "name": format!("side{n}"), "image": "i" });
+    document["containerDefinitions"].as_array_mut().unwrap().extend((0..9).map(side));
+    let rack = "production".parse().unwrap();
+    let error = patch(&document, &settings(&rack)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "with 1 more for filling its new volumes it has 11 containers; ECS takes 10 at most"
+    );
+    assert!(error.help().contains("`seed: false`"));
+}
+
+/// An upgrade of the agent alone deploys nothing: what agents before this one registered stays as it is.
+#[test]
+fn what_an_older_format_made_of_it_is_right() {
+    let rack: Rack = "production".parse().unwrap();
+    let Outcome::Patched(before) =
+        patch_as(Format::V1, &wordpress(), &settings(&rack), Written::new()).unwrap()
+    else {
+        panic!("not patched")
+    };
+    assert!(containers(&before.document).all(|container| !is_ours(container)));
+    let after = patched(&before.document);
+    assert_eq!(after.document, before.document);
+    assert!(after.volumes[0].is_held, "its tasks have the directory, and wait for nothing");
+    // A new volume is a new deployment anyway.
+    let mut more = before.document.clone();
+    more["containerDefinitions"][0]["dockerLabels"][VOLUMES] = json!("[\"/var/www/html\",\"/more\"]");
+    assert_eq!(containers(&patched(&more).document).filter(|container| is_ours(container)).count(), 1);
 }

@@ -4,9 +4,11 @@ use super::{RoundError, Running, SHARE_DEADLINE, about, superseded};
 use crate::{
     aws::AwsError,
     directories::{EnsureRequest, Ensured, Refused, Wanted},
+    first_use::Configured,
     history::{Dropped, Moved},
     patch::{self, Needed},
     reading::{Unpatched, Verdict},
+    record::Left,
     report::{Outcome, timestamp},
     schedule::jittered,
     service::Service,
@@ -14,7 +16,7 @@ use crate::{
 };
 use nix::time::{ClockId, clock_gettime};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     time::{Duration, SystemTime},
 };
 use tracing::{info, warn};
@@ -36,6 +38,20 @@ const TRIES_AGAIN: u32 = 2;
 /// How often AWS throttled one change.
 #[derive(Default)]
 struct Throttled(u32);
+
+/// A directory as it is to be, by the declarations and, where they say nothing, by the configuration.
+fn wanted_of(needed: &Needed, configured: &Configured) -> Wanted {
+    let of_app = configured.of(&needed.app);
+    let is_off = of_app.seed == Some(false);
+    Wanted {
+        rack: needed.rack.to_string(),
+        app: needed.app.to_string(),
+        path: needed.relative.clone(),
+        owner: needed.owner.or(of_app.owner),
+        mode: needed.mode.or(of_app.mode),
+        left: needed.is_held.then_some(Left::Held).or(is_off.then_some(Left::Off)),
+    }
+}
 
 impl Throttled {
     /// Waits before another try.
@@ -74,14 +90,18 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
                 Err(error) if error.of_one_service().is_some() => continue,
                 Err(error) => return Err(error),
             };
-            for Needed { rack, app, relative } in reading.volumes() {
-                if !self.round.memory.ensured.contains(relative) {
-                    let (rack, app, path) = (rack.to_string(), app.to_string(), relative.clone());
-                    wanted.insert(relative.clone(), Wanted { rack, app, path });
+            for needed in reading.volumes() {
+                let one = wanted_of(needed, &self.round.first_use);
+                match wanted.entry(one.path.clone()) {
+                    Entry::Vacant(entry) => drop(entry.insert(one)),
+                    // Several services have it: who can't wait for it decides.
+                    Entry::Occupied(mut entry) => entry.get_mut().join(one),
                 }
             }
         }
-        let wanted: Vec<Wanted> = wanted.into_values().collect();
+        let ensured = &self.round.memory.ensured;
+        let is_new = |wanted: &Wanted| ensured.get(&wanted.path).is_none_or(|before| before != wanted);
+        let wanted: Vec<Wanted> = wanted.into_values().filter(is_new).collect();
         for volumes in wanted.chunks(VOLUMES_AT_A_TIME) {
             self.ensure(volumes).await?;
         }
@@ -95,17 +115,25 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             now: timestamp(SystemTime::now()),
             format: self.round.format,
         });
-        let Ensured { made, refused } = match self.share.ask_within(&request, SHARE_DEADLINE).await {
-            Ok(ensured) => ensured,
-            // The share answers, and has none of them: what needs no directory goes on.
-            Err(WorkerError::Failed(why)) => {
-                let refused = |volume: &Wanted| Refused { path: volume.path.clone(), why: why.text.clone() };
-                Ensured { made: Vec::new(), refused: volumes.iter().map(refused).collect() }
-            }
-            Err(error) => return Err(RoundError::Share(error)),
-        };
+        let Ensured { made, chown_denied, refused } =
+            match self.share.ask_within(&request, SHARE_DEADLINE).await {
+                Ok(ensured) => ensured,
+                // The share answers, and has none of them: what needs no directory goes on.
+                Err(WorkerError::Failed(why)) => {
+                    let refused =
+                        |volume: &Wanted| Refused { path: volume.path.clone(), why: why.text.clone() };
+                    Ensured { refused: volumes.iter().map(refused).collect(), ..Ensured::default() }
+                }
+                Err(error) => return Err(RoundError::Share(error)),
+            };
         for path in made {
             info!(cluster = %self.round.cluster, volume = %path, "directory made");
+        }
+        for path in chown_denied {
+            warn!(
+                cluster = %self.round.cluster, volume = %path,
+                "the share lets nobody change owners: a container that does not run as whom the share says can't write there"
+            );
         }
         let memory = &mut self.round.memory;
         for volume in volumes {
@@ -113,7 +141,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         }
         memory.refused_paths.extend(refused.into_iter().map(|refused| (refused.path, refused.why)));
         let had = volumes.iter().filter(|volume| !memory.refused_paths.contains_key(&volume.path));
-        memory.ensured.extend(had.map(|volume| volume.path.clone()));
+        memory.ensured.extend(had.map(|volume| (volume.path.clone(), volume.clone())));
         Ok(())
     }
 

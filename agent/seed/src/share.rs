@@ -5,7 +5,6 @@
 //! `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV`, a component at a time, and the root's
 //! descriptor is checked to be NFS: nothing is ever made on the instance's own disk.
 
-use crate::mount::VOLUMES_ROOT;
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
@@ -17,6 +16,8 @@ use std::{
     time::Duration,
 };
 
+/// The volumes root: where the share is mounted on an instance. Not configurable: task definitions name it.
+pub const VOLUMES_ROOT: &str = "/volumes";
 /// The agent's own directory at the volumes root.
 pub const AGENT_DIRECTORY: &str = ".volumes-agent";
 /// `f_type` of NFS (statfs(2), linux/magic.h).
@@ -144,20 +145,31 @@ impl Directory {
     /// # Errors
     /// [`ShareError::NotMounted`], or the call's.
     pub fn root() -> Result<Self, ShareError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(VOLUMES_ROOT, flags, Mode::empty()).map_err(failed("opening", ""))?;
-        let stat = rustix::fs::fstatfs(&fd).map_err(failed("statfs", ""))?;
+        Self::mounted(VOLUMES_ROOT, "")
+    }
+
+    /// A part of the share where it is bound: `path` is what it is below the volumes root.
+    ///
+    /// # Errors
+    /// [`ShareError::NotMounted`], or the call's.
+    pub fn mounted(at: &str, path: &str) -> Result<Self, ShareError> {
+        let directory = Self::anywhere(at, path)?;
+        let stat = rustix::fs::fstatfs(&directory.fd).map_err(failed("statfs", path))?;
         // The type's width differs between architectures.
         #[allow(clippy::unnecessary_cast)]
         let is_nfs = stat.f_type as i64 == NFS_SUPER_MAGIC;
-        if is_nfs { Ok(Self { fd, path: String::new() }) } else { Err(ShareError::NotMounted) }
+        if is_nfs { Ok(directory) } else { Err(ShareError::NotMounted) }
     }
 
-    /// A directory of any file system in the place of the volumes root, for tests.
-    #[cfg(test)]
-    pub(crate) fn in_place_of_root(path: &std::path::Path) -> Self {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Self { fd: rustix::fs::open(path, flags, Mode::empty()).unwrap(), path: String::new() }
+    /// A directory of any file system: for tests.
+    ///
+    /// # Errors
+    /// The call's.
+    #[doc(hidden)]
+    pub fn anywhere(at: impl rustix::path::Arg, path: &str) -> Result<Self, ShareError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(at, flags, Mode::empty()).map_err(failed("opening", path))?;
+        Ok(Self { fd, path: path.to_owned() })
     }
 
     /// The agent's own directory, or one below it, made where it is missing; readable by root alone.
@@ -167,6 +179,15 @@ impl Directory {
     pub fn of_agent(below: &str) -> Result<Self, ShareError> {
         let (directory, _) = Self::root()?.make(AGENT_DIRECTORY, 0o700)?;
         if below.is_empty() { Ok(directory) } else { Ok(directory.make(below, 0o700)?.0) }
+    }
+
+    /// The same directory, by a descriptor of its own.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn again(&self) -> Result<Self, ShareError> {
+        let fd = self.fd.try_clone().map_err(io("opening", &self.path))?;
+        Ok(Self { fd, path: self.path.clone() })
     }
 
     /// The descriptor, for what has no function here.
@@ -216,6 +237,19 @@ impl Directory {
     /// The call's.
     pub fn inode(&self) -> Result<u64, ShareError> {
         Ok(rustix::fs::fstat(&self.fd).map_err(failed("stat", &self.path))?.st_ino)
+    }
+
+    /// Whether there is nothing in it.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn is_empty(&self) -> Result<bool, ShareError> {
+        is_empty(&self.fd).map_err(failed("listing", &self.path))
+    }
+
+    /// The error of a call on the directory itself, for what has no function here.
+    pub fn failed(&self, call: &'static str) -> impl FnOnce(Errno) -> ShareError {
+        failed(call, &self.path)
     }
 
     /// Asks the server for the directory's attributes: the NFS client remembers for up to a minute what was there and what was not
@@ -400,6 +434,19 @@ impl Directory {
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(io("writing", &path))?;
         Ok(temporary)
     }
+}
+
+/// Whether there is nothing in a directory of any file system.
+///
+/// # Errors
+/// The call's.
+pub fn is_empty(directory: impl AsFd) -> Result<bool, Errno> {
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn openat2(directory: impl AsFd, name: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
