@@ -2,11 +2,12 @@
 
 CARGO ?= cargo
 export INSTA_UPDATE = no
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 
 # Compose files with the models that Docker Compose makes of them, of other people and so outside of this repository.
 CORPUS ?= ../shared/corpus
 
-.PHONY: demo demo-down test test-faults test-corpus bench check build build-tests packages
+.PHONY: demo demo-down test test-faults test-corpus bench check build build-tests helper packages
 .DEFAULT_GOAL := build
 
 # Boots a cluster of two instances and tells the story of tests/example-app on it. KEEP=1 leaves the cluster running.
@@ -47,12 +48,18 @@ check: packages
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
 # One profile for demo, tests and installation: what is shipped is what was tested, and is compiled once.
-build: packages
+build: helper
 	$(CARGO) build --release --locked --workspace
 
 # The programs as the tests have them: with what only tests need some crates have more features, and all is compiled for that once.
-build-tests: packages
+build-tests: helper
 	$(CARGO) build --release --locked --workspace --bins --tests
+
+# What fills new volumes runs inside of other people's images, which have no libraries for it: linked statically, and copied to the other programs.
+helper: packages
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --target $(HOST) --package volumes-agent-seed
+	mkdir -p target/release/static
+	cp --update target/$(HOST)/release/volumes-agent-seed target/release/static/
 
 packages:
 	tests/install-packages

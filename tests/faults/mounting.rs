@@ -93,7 +93,7 @@ fn replaced(lab: &Lab, index: usize, by: &str, words: &[&str]) -> Result<Seen, E
         expect(mounted.trim() == "0", "nothing is mounted", mounted)?;
         Ok::<_, Error>(said)
     })();
-    guest.run("rm -f /volumes && mkdir /volumes && rm -rf /var/elsewhere")?;
+    guest.run("rm -f /volumes && mkdir -p /volumes && rm -rf /var/elsewhere")?;
     whole(lab, index)?;
     let guard = lab.health(index).json()["guard"].clone();
     let said = outcome?;
@@ -240,7 +240,7 @@ pub(crate) fn docker_before_the_agent(lab: &Lab, index: usize) -> Result<Seen, E
 const COUNT: &str = r#"
 agent=$(systemctl show -P MainPID volumes-agent)
 echo $(ls /proc/$agent/fd | wc -l) $(grep VmRSS /proc/$agent/status | tr -dc 0-9) $(ls /proc/$agent/task | wc -l) \
-    $(wc -l < /proc/self/mountinfo) $(pgrep -c -P $agent)
+    $(grep -c nfs4 /proc/self/mountinfo) $(pgrep -c -P $agent)
 "#;
 
 /// Loses and mounts so many times.

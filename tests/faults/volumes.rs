@@ -9,6 +9,7 @@ use lab::{
 };
 use serde_json::json;
 use std::time::Duration;
+use volumes_agent::record::record_name;
 
 /// What the leader's status says about the volume, wherever it says it.
 fn alarmed(lab: &Lab) -> Result<String, Error> {
@@ -49,6 +50,8 @@ pub(crate) fn removed(lab: &Lab) -> Result<Seen, Error> {
             Err("no directory yet".to_owned())
         }
     })?;
+    // As the alarm says, for the rows that come next: a volume that was replaced is deployed no more.
+    host::remove(&lab.share.path(&format!(".volumes-agent/volumes/{}", record_name(ON_SHARE))))?;
     Ok(Seen::new(
         format!("\"{running}\"\nafter new tasks: \"{replaced}\""),
         format!(

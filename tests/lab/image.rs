@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+use volumes_agent::order::{HELPER, HELPER_FOLDER};
 
 /// Room on a guest's disk; what isn't written costs nothing.
 const DISK: &str = "4G";
@@ -124,6 +125,11 @@ struct Payload {
 fn payload() -> Result<Vec<Payload>, Error> {
     let mut files = vec![
         Payload { from: built("volumes-agent")?, to: "usr/bin/volumes-agent".to_owned(), mode: 0o755 },
+        Payload {
+            from: built("static/volumes-agent-seed")?,
+            to: format!("{}/{HELPER}", HELPER_FOLDER.trim_start_matches('/')),
+            mode: 0o755,
+        },
         Payload { from: built("lab-ecs-agent")?, to: "usr/local/bin/lab-ecs-agent".to_owned(), mode: 0o755 },
     ];
     let guest = place::repository().join("tests/guest/root");
