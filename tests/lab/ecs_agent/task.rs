@@ -19,8 +19,10 @@ pub enum TaskError {
 }
 
 /// What a container may ask for that would change how it behaves, and that the stand-in hasn't.
-const NOT_IMITATED: [&str; 6] =
-    ["environmentFiles", "linuxParameters", "links", "restartPolicy", "secrets", "volumesFrom"];
+const NOT_IMITATED: [&str; 5] = ["environmentFiles", "links", "restartPolicy", "secrets", "volumesFrom"];
+
+/// What of `linuxParameters` becomes an option of Docker's; the rest would be missed.
+const LINUX_PARAMETERS: [&str; 3] = ["capabilities", "initProcessEnabled", "tmpfs"];
 
 /// What a health check has for what the revision leaves out (service model, `HealthCheck`), and Docker's option for it.
 const HEALTH: [(&str, u64, &str, &str); 4] = [
@@ -162,12 +164,7 @@ impl Task {
     fn arguments(&self, cluster: &str, container: &Value) -> Result<Vec<String>, TaskError> {
         let name = text(container, "name").ok_or(TaskError::Malformed("name"))?;
         let image = text(container, "image").ok_or(TaskError::Malformed("image"))?;
-        let asks = |key: &&&str| match &container[**key] {
-            Value::Null => false,
-            Value::Array(items) => !items.is_empty(),
-            _ => true,
-        };
-        if let Some(key) = NOT_IMITATED.iter().find(asks) {
+        if let Some(key) = NOT_IMITATED.iter().find(|key| asks(&container[**key])) {
             return Err(TaskError::NotImitated(format!("`{key}` (container `{name}`)")));
         }
         let (family, revision) = (self.family(), self.revision());
@@ -206,15 +203,23 @@ impl Task {
                 add(flag, value);
             }
         }
-        for (flag, value) in health_check(name, &container["healthCheck"])? {
+        let options = [
+            linux_parameters(name, &container["linuxParameters"])?,
+            health_check(name, &container["healthCheck"])?,
+        ];
+        for (flag, value) in options.into_iter().flatten() {
             add(flag, &value);
         }
         let entry_point = texts(container, "entryPoint");
         if let Some(program) = entry_point.first() {
             add("--entrypoint", program);
         }
-        for (flag, key) in [("--privileged", "privileged"), ("--read-only", "readonlyRootFilesystem")] {
-            if container[key].as_bool() == Some(true) {
+        for (flag, asked) in [
+            ("--init", &container["linuxParameters"]["initProcessEnabled"]),
+            ("--privileged", &container["privileged"]),
+            ("--read-only", &container["readonlyRootFilesystem"]),
+        ] {
+            if asked.as_bool() == Some(true) {
                 arguments.push(flag.to_owned());
             }
         }
@@ -259,6 +264,36 @@ fn member(container: &Value) -> Result<Member, TaskError> {
         health: Health::Unknown,
         reason: None,
     })
+}
+
+/// Docker's options for what a container asks of the kernel (service model, `LinuxParameters`).
+fn linux_parameters(container: &str, asked: &Value) -> Result<Vec<(&'static str, String)>, TaskError> {
+    let known = |key: &String| LINUX_PARAMETERS.contains(&key.as_str());
+    let mut members = asked.as_object().into_iter().flatten();
+    if let Some((key, _)) = members.find(|(key, value)| !known(key) && asks(value)) {
+        return Err(TaskError::NotImitated(format!("`linuxParameters.{key}` (container `{container}`)")));
+    }
+    let mut options = Vec::new();
+    for (flag, key) in [("--cap-drop", "drop"), ("--cap-add", "add")] {
+        options.extend(texts(&asked["capabilities"], key).into_iter().map(|capability| (flag, capability)));
+    }
+    for tmpfs in list(asked, "tmpfs") {
+        let path = text(tmpfs, "containerPath").ok_or(TaskError::Malformed("tmpfs"))?;
+        // In MiB.
+        let size = tmpfs["size"].as_u64().ok_or(TaskError::Malformed("tmpfs"))?;
+        let words = [format!("size={size}m")].into_iter().chain(texts(tmpfs, "mountOptions"));
+        options.push(("--tmpfs", format!("{path}:{}", words.collect::<Vec<_>>().join(","))));
+    }
+    Ok(options)
+}
+
+/// Whether a member of a revision says anything.
+fn asks(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    }
 }
 
 /// Docker's options for a health check. Its CLI runs one in a shell only.
@@ -359,6 +394,8 @@ mod tests {
     fn what_is_not_imitated_is_not_run() {
         for (part, change) in [
             ("links", json!(["db"])),
+            ("linuxParameters", json!({ "sharedMemorySize": 64 })),
+            ("linuxParameters", json!({ "capabilities": {}, "devices": [{ "hostPath": "/dev/fuse" }] })),
             ("secrets", json!([{ "name": "A", "valueFrom": "b" }])),
             ("healthCheck", json!({ "command": ["CMD", "true"] })),
             ("healthCheck", json!({ "command": ["true"] })),
@@ -369,6 +406,36 @@ mod tests {
         }
         let error = task(|d| d["volumes"] = json!([{ "name": "v" }])).check().unwrap_err().to_string();
         assert!(error.contains("without a `host.sourcePath`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_asked_of_the_kernel_is_an_option_of_docker() {
+        let asked = json!({
+            "capabilities": { "drop": ["ALL"], "add": ["CHOWN", "FOWNER"] },
+            "devices": [],
+            "initProcessEnabled": true,
+            "tmpfs": [{ "containerPath": "/run", "size": 16, "mountOptions": ["mode=755", "ro"] }],
+        });
+        let task = task(|d| d["containerDefinitions"][0]["linuxParameters"] = asked);
+        let arguments = task.creation("c", "web").unwrap();
+        for (flag, value) in [
+            ("--cap-drop", "ALL"),
+            ("--cap-add", "CHOWN"),
+            ("--cap-add", "FOWNER"),
+            ("--tmpfs", "/run:size=16m,mode=755,ro"),
+        ] {
+            let is_there = arguments.windows(2).any(|pair| pair == [flag, value]);
+            assert!(is_there, "{flag} {value}: {arguments:?}");
+        }
+        assert!(arguments.contains(&"--init".to_owned()), "{arguments:?}");
+    }
+
+    #[test]
+    fn where_logs_go_is_nothing_to_the_stand_in() {
+        let logs = json!({ "logDriver": "awslogs", "options": { "awslogs-group": "web" } });
+        let task = task(|d| d["containerDefinitions"][0]["logConfiguration"] = logs);
+        assert_eq!(task.check(), Ok(()));
+        assert!(!task.creation("c", "web").unwrap().join(" ").contains("log"));
     }
 
     #[test]
