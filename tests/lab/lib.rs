@@ -12,7 +12,7 @@
 //! | [`metadata`] | instance metadata (IMDSv2), a fake |
 //! | [`engine`] | a Docker Engine of this machine, for the laptop; not part of a cluster |
 //! | [`network`] | the wires, and cutting them |
-//! | [`story`], [`faults`], [`app`] | what the demo tells, and the tests assert, step by step |
+//! | [`story`], [`faults`], [`app`], [`jenkins`] | what the demo tells, and the tests assert, step by step |
 //! | [`wait`], [`progress`], [`error`], [`host`], [`http`], [`place`] | the tools of all of these |
 
 pub mod app;
@@ -28,6 +28,7 @@ pub mod host;
 pub mod http;
 pub mod iam;
 pub mod image;
+pub mod jenkins;
 pub mod metadata;
 pub mod moto;
 pub mod network;

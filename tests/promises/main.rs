@@ -10,6 +10,7 @@ mod control_plane;
 mod dependencies;
 mod doctor;
 mod external_mount;
+mod first_use;
 mod foreign_mount;
 mod kinds;
 mod lossless;
@@ -75,6 +76,8 @@ const OF_PATCHING: &[Promise] = &[
         "the_app_is_created_after_the_first_container_has_succeeded_or_never",
         dependencies::the_app_is_created_after_the_first_container,
     ),
+    ("a_new_volume_begins_with_the_images_content", first_use::a_new_volume_begins_with_the_images_content),
+    ("a_volume_is_absent_or_complete", first_use::a_volume_is_absent_or_complete),
     ("what_the_app_breaks_is_left_alone", services::what_the_app_breaks_is_left_alone),
     ("what_the_share_breaks_is_tried_again", services::what_the_share_breaks_is_tried_again),
     (

@@ -1,0 +1,152 @@
+//! A stand-in for Jenkins: an image that is not root, with content at its home, and the check that its entry point makes. It is made on
+//! the instances themselves, from the one image that they have.
+
+use crate::{Error, Lab, app, cluster::CLUSTER, wait};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, time::Duration};
+
+/// The app's name in labels and on the share, its service, and the family of its task definition.
+pub const APP: &str = "ci";
+/// Where its volume has to be, below the share.
+pub const ON_SHARE: &str = "production-ci/jenkins/var/jenkins_home";
+/// The user and the group of the image.
+pub const USER: u32 = 1000;
+/// Until tasks run that wait for their volume to be filled.
+const STARTED: Duration = Duration::from_secs(180);
+
+/// What the image has at `/var/jenkins_home`: all that a copy must keep. Jenkins' own is self-made from `/usr/share/jenkins/ref`.
+const IMAGE: &str = r#"
+set -e
+systemctl start lab-images
+docker image inspect IMAGE > /dev/null 2>&1 && exit 0
+root=$(mktemp -d)
+id=$(docker create wordpress:4.5.2-apache)
+docker export "$id" | tar -x -C "$root"
+docker rm "$id" > /dev/null
+home=$root/var/jenkins_home
+mkdir -p "$home/plugins"
+echo '<hudson/>' > "$home/config.xml"
+ln "$home/config.xml" "$home/same.xml"
+ln -s plugins/1.jpi "$home/first"
+ln -s /etc "$home/outside"
+truncate -s 8M "$home/sparse"
+mkfifo "$home/pipe"
+for i in $(seq FILES); do echo "$i" > "$home/plugins/$i.jpi"; done
+chown -R -h 1000:1000 "$home"
+chmod 4750 "$home/plugins/1.jpi"
+# It is made on each instance, and one image all the same.
+find "$home" -exec touch -h -d 2001-02-03T04:05:06 {} +
+touch -d 2002-03-04T05:06:07 "$home/config.xml" "$home"
+chmod 2750 "$home"
+cat > "$root/jenkins.sh" <<'END'
+#!/bin/sh
+# The first thing that Jenkins' own entry point does (jenkinsci/docker, jenkins.sh and jenkins-support).
+log=/var/jenkins_home/copy_reference_file.log
+touch "$log" || { echo "Can not write to $log. Wrong volume permissions?"; exit 1; }
+[ -e /var/jenkins_home/config.xml ] || { echo "no config.xml"; exit 1; }
+echo "up $HOSTNAME" >> "$log"
+trap 'exit 0' TERM INT
+while :; do sleep 1; done
+END
+chmod 755 "$root/jenkins.sh"
+tar -C "$root" -c . | docker import --change 'USER 1000:1000' --change 'ENTRYPOINT ["/jenkins.sh"]' --change 'ENV PATH=/bin' - IMAGE > /dev/null
+rm -rf "$root"
+"#;
+
+/// The image's name, by how many plugins it has.
+pub fn image(plugins: usize) -> String {
+    format!("jenkins:{plugins}")
+}
+
+/// How many entries its home has.
+pub fn entries(plugins: usize) -> usize {
+    plugins + 7
+}
+
+/// Makes the image on both instances, unless it is there.
+///
+/// # Errors
+/// What Docker says.
+pub fn prepare(lab: &Lab, plugins: usize) -> Result<(), Error> {
+    let script = IMAGE.replace("IMAGE", &image(plugins)).replace("FILES", &plugins.to_string());
+    for guest in lab.instances() {
+        guest.run(&script)?;
+    }
+    Ok(())
+}
+
+/// The task definition as its author wrote it: one task an instance, since it takes a port.
+pub fn document(plugins: usize) -> Value {
+    json!({
+        "family": APP,
+        "networkMode": "host",
+        "requiresCompatibilities": ["EC2"],
+        "containerDefinitions": [{
+            "name": "jenkins",
+            "image": image(plugins),
+            "essential": true,
+            "memory": 128,
+            "portMappings": [{ "containerPort": 8080, "hostPort": 8080, "protocol": "tcp" }],
+            "dockerLabels": { "convox.app": APP, "convox.volumes": "[\"/var/jenkins_home\"]" },
+        }],
+    })
+}
+
+/// Has a document patched as a pipeline does, and a service made of it: its first tasks start on both instances at the same moment.
+///
+/// # Errors
+/// What the agent, or ECS, says.
+pub fn deploy_patched(lab: &Lab, document: &Value) -> Result<String, Error> {
+    let flags = ["patch", "--rack", "production", "--app", APP];
+    let patched = lab.pipeline(&flags, &document.to_string())?;
+    let patched: Value = serde_json::from_str(&patched.stdout).unwrap_or_default();
+    let revision = app::register(lab, &patched)?;
+    app::create(lab, APP, &revision, 2)?;
+    Ok(revision)
+}
+
+/// Waits until a task of the revision runs on each instance.
+///
+/// # Errors
+/// [`Error::NotSeen`] with what runs instead.
+pub fn running(lab: &Lab, revision: &str) -> Result<(), Error> {
+    wait::until(&lab.progress, "Jenkins runs on each instance", STARTED, || {
+        let tasks = app::running(lab, APP).map_err(|error| error.to_string())?;
+        let on: BTreeSet<usize> =
+            tasks.iter().filter(|task| task.revision == revision).map(|task| task.instance).collect();
+        if on.len() == 2 { Ok(()) } else { Err(format!("{tasks:?}")) }
+    })
+}
+
+/// What the seeding containers that an instance still has said, a line each.
+///
+/// # Errors
+/// What Docker says.
+pub fn said(lab: &Lab, index: usize) -> Result<String, Error> {
+    lab.instance(index).run(
+        "for id in $(docker ps -aq --filter label=com.amazonaws.ecs.container-name=convox-volumes-seed-jenkins); do docker logs $id 2>&1; done",
+    )
+}
+
+/// Ends the service with its tasks.
+///
+/// # Errors
+/// What ECS says, or that tasks are left.
+pub fn end(lab: &Lab) -> Result<(), Error> {
+    lab.ecs("DeleteService", &json!({ "cluster": CLUSTER, "service": APP, "force": true }))?;
+    wait::until(&lab.progress, "Jenkins ended", STARTED, || {
+        let left: Vec<String> = lab
+            .instances()
+            .iter()
+            .map(|guest| {
+                guest
+                    .try_run(
+                        "docker ps -q --filter label=com.amazonaws.ecs.task-definition-family=ci",
+                        Duration::from_secs(20),
+                    )
+                    .stdout
+            })
+            .collect();
+        if left.concat().trim().is_empty() { Ok(()) } else { Err(left.concat()) }
+    })
+}
