@@ -1,9 +1,9 @@
 //! The command line: subcommands and flags. No work is done here.
 
 use crate::commands::{
-    adopt_share::AdoptShareArgs, apply::ApplyArgs, check_config::CheckConfigArgs, config::ConfigArgs,
-    doctor::DoctorArgs, explain::ExplainArgs, explain_service::ExplainServiceArgs, ls::LsArgs,
-    messages::MessageFormat, patch::PatchArgs, plan::PlanArgs, run::RunArgs, start::StartArgs,
+    adopt_share::AdoptShareArgs, apply::ApplyArgs, check_config::CheckConfigArgs, chown::ChownArgs,
+    config::ConfigArgs, doctor::DoctorArgs, explain::ExplainArgs, explain_service::ExplainServiceArgs,
+    ls::LsArgs, messages::MessageFormat, patch::PatchArgs, plan::PlanArgs, run::RunArgs, start::StartArgs,
     status::StatusArgs, wait::WaitArgs,
 };
 use clap::{Parser, Subcommand};
@@ -44,6 +44,8 @@ pub enum Command {
     Ls(LsArgs),
     /// Everything a person would check on this instance: all well (0), warnings (1), a check failed (2).
     Doctor(DoctorArgs),
+    /// Give a volume's directory, and all that is in it, to somebody; there is no such volume, or it failed (1).
+    Chown(ChownArgs),
     /// Say that the share at /volumes is the right one: a restored copy, or one that fstab mounted; refused (1).
     AdoptShare(AdoptShareArgs),
     /// The long story of a diagnostic code, such as `relative-source`.

@@ -3,6 +3,7 @@
 pub mod adopt_share;
 pub mod apply;
 pub mod check_config;
+pub mod chown;
 pub mod columns;
 pub mod config;
 pub mod configuration;
@@ -56,6 +57,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Wait(args) => wait::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Ls(args) => ls::run(&args),
+        Command::Chown(args) => chown::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::ExplainService(args) => explain_service::run(&args),

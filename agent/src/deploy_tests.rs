@@ -342,18 +342,21 @@ fn who_is_not_root_is_told_whose_the_directory_is() {
         decision.warnings.iter().filter(|warning| warning.code == "non-root-image").count()
     };
     for (service, count) in [
-        ("{image: app, volumes: [/a, /b]}", 1),
+        ("{image: app, volumes: ['/h:/a', '/i:/b']}", 1),
+        ("{image: app, volumes: [/a, /b]}", 0),
+        ("{image: app, user: '7', volumes: [/a]}", 1),
+        ("{image: app, x-volumes: {seed: false}, volumes: [/a]}", 1),
         ("{image: app, user: root, volumes: [/a]}", 0),
         ("{image: app, user: '0:0', volumes: [/a]}", 0),
         ("{image: other, user: 1000, volumes: ['nn:/a']}", 1),
         ("{image: other, volumes: [/a]}", 0),
         ("{image: grafana/grafana, volumes: [/a]}", 0),
-        ("{image: 'grafana/grafana:9', volumes: [/a]}", 1),
+        ("{image: 'grafana/grafana:9', volumes: ['/h:/a']}", 1),
         ("{image: app, volumes: ['/a:/a:ro']}", 0),
         ("{image: app, volumes: ['/sys:/sys']}", 0),
         ("{image: app, tmpfs: '/a:size=1m'}", 0),
-        ("{image: app, x-volumes: {owner: '1000'}, volumes: [/a]}", 0),
-        ("{image: app, x-volumes: {entries: {/a: {owner: '1000'}}}, volumes: [/a, /b]}", 1),
+        ("{image: app, x-volumes: {owner: '1000:0'}, volumes: ['/h:/a']}", 0),
+        ("{image: app, x-volumes: {entries: {/a: {owner: '1000:0'}}}, volumes: ['/h:/a', '/i:/b']}", 1),
     ] {
         assert_eq!(warned(service), count, "{service}");
     }

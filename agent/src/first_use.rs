@@ -154,15 +154,27 @@ impl Content {
         self == Self::OfTheImage
     }
 
-    /// Why there is none of the image's, for plans.
+    /// What it begins with and why, for plans.
     pub fn words(self) -> &'static str {
         match self {
-            Self::OfTheImage => "what the image has there",
-            Self::PathOfAMachine => "none: it is written as a path of the machine",
-            Self::NoCopy => "none: `nocopy`",
-            Self::ReadOnly => "none: the container may only read",
-            Self::SwitchedOff => "none: `seed: false`",
-            Self::Folded => "part of the volume that it lies in",
+            Self::OfTheImage => "the image's content",
+            Self::PathOfAMachine => "nothing (a path)",
+            Self::NoCopy => "nothing (nocopy)",
+            Self::ReadOnly => "nothing (read-only)",
+            Self::SwitchedOff => "nothing (seed: false)",
+            Self::Folded => "its part of the outer one",
+        }
+    }
+
+    /// The same as a word of JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OfTheImage => "image",
+            Self::PathOfAMachine => "path",
+            Self::NoCopy => "nocopy",
+            Self::ReadOnly => "read-only",
+            Self::SwitchedOff => "seed-off",
+            Self::Folded => "folded",
         }
     }
 }

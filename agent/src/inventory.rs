@@ -4,6 +4,7 @@
 //! There may be ten thousand volumes, and each is a few round trips: every question has a budget, and is asked again from where the last
 //! one stopped.
 
+pub use crate::record::Record;
 use crate::{
     missing_volumes::{RECORDS, Unreadable, whole_records},
     share::{AGENT_DIRECTORY, Directory, Entry, ShareError},
@@ -45,21 +46,6 @@ pub struct Owner {
     pub rack: String,
     /// The app.
     pub app: String,
-}
-
-/// Of a volume's record, as `directories` writes it, what is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Layout path, relative to the volumes root.
-    pub path: String,
-    /// Its directory's inode.
-    pub inode: u64,
-    /// When it was made, RFC 3339.
-    #[serde(default)]
-    pub made_at: String,
-    /// By which instance.
-    #[serde(default)]
-    pub made_by: String,
 }
 
 /// Directories to look into.
@@ -292,9 +278,11 @@ mod tests {
         let [root, web, none, link, below, outside] = <[Listed; 6]>::try_from(answers).unwrap();
         assert!(matches!(root, Listed::Entries(entries) if entries.len() == 1 && entries[0].name == "r-a"));
         let Listed::Entries(mut web) = web else { panic!("{web:?}") };
+        assert!(web.iter().all(|entry| entry.looks.is_some() == entry.inode.is_some()), "{web:?}");
+        web.iter_mut().for_each(|entry| entry.looks = None);
         web.sort_by(|a, b| a.name.cmp(&b.name));
         let inode = std::fs::metadata(share.0.join("r-a/web/data")).unwrap().ino();
-        let entry = |name: &str, inode| Entry { name: name.to_owned(), inode };
+        let entry = |name: &str, inode| Entry { name: name.to_owned(), inode, looks: None };
         assert_eq!(web, [entry("data", Some(inode)), entry("file", None), entry("link", None)]);
         assert_eq!([none, link, below], [Listed::Nothing, Listed::NoDirectory, Listed::NoDirectory]);
         assert!(matches!(outside, Listed::Failed(_)), "{outside:?}");

@@ -4,6 +4,7 @@
 //! Somebody may delete what is called an orphan. So it is called so only where everything is known that could use it: a volume whose
 //! owner is another rack, one that a service may use whose declarations can't be told, and everything while ECS does not answer, is not.
 
+mod first_use;
 pub mod uses;
 pub mod walk;
 
@@ -12,6 +13,7 @@ use crate::{
     missing_volumes::{Found, MissingVolume, Unreadable},
     mount::VOLUMES_ROOT,
     names::Rack,
+    ownership::{Mode, Owner as Ownership},
     share::AGENT_DIRECTORY,
 };
 use serde::Serialize;
@@ -184,7 +186,17 @@ pub struct Volume {
     pub made_at: Option<String>,
     /// By which instance.
     pub made_by: Option<String>,
-    /// Why it comes to that, where it isn't plain, and what to do.
+    /// Whose its directory is, by numbers.
+    pub owner: Option<Ownership>,
+    /// Its permissions.
+    pub mode: Option<Mode>,
+    /// Whose it was to be, where somebody says.
+    pub asked_owner: Option<Ownership>,
+    /// Its permissions, likewise.
+    pub asked_mode: Option<Mode>,
+    /// How far its first use has come.
+    pub first_use: Option<String>,
+    /// Why it comes to that, where it isn't plain, or what is not as it was asked for; and what to do.
     pub why: Option<String>,
 }
 
@@ -388,6 +400,8 @@ impl<'a> Sides<'a> {
         let directory = self.directory(path);
         let (usage, why) = self.usage(path, owner.map(|(rack, _)| rack.as_str()), !used_by.is_empty());
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let looks = self.share.and_then(|share| share.directories.looks.get(path));
+        let drift = first_use::drift(path, record.map(|(_, record)| *record), looks);
         Volume {
             rack: owner.map(|(rack, _)| rack.clone()),
             app: owner.map(|(_, app)| app.clone()),
@@ -400,7 +414,12 @@ impl<'a> Sides<'a> {
             record: record.map(|(name, _)| (*name).to_owned()),
             made_at: record.and_then(|(_, record)| text(&record.made_at)),
             made_by: record.and_then(|(_, record)| text(&record.made_by)),
-            why: self.missing.get(path).map(|missing| missing.problem()).or(why),
+            owner: looks.map(|(owner, _)| *owner),
+            mode: looks.map(|(_, mode)| *mode),
+            asked_owner: record.and_then(|(_, record)| record.owner),
+            asked_mode: record.and_then(|(_, record)| record.mode),
+            first_use: record.map(|(_, record)| first_use::state(&record.state)),
+            why: self.missing.get(path).map(|missing| missing.problem()).or(why).or(drift),
         }
     }
 

@@ -26,9 +26,15 @@ fn sources(folder: &Path, text: &mut String) {
 #[test]
 fn every_promise_names_a_test_that_exists() {
     let mut all = String::new();
-    for folder in
-        ["agent/src", "tests/promises", "tests/lab", "tests/laptop", "tests/cli", "tests/interleavings"]
-    {
+    for folder in [
+        "agent/src",
+        "agent/seed/src",
+        "tests/promises",
+        "tests/lab",
+        "tests/laptop",
+        "tests/cli",
+        "tests/interleavings",
+    ] {
         sources(&repository().join(folder), &mut all);
     }
     let promises = read("docs/promises.md");

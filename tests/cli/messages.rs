@@ -149,12 +149,17 @@ const CASES: &[(&str, &str, &str)] = &[
     (
         "non-root-image",
         "plan",
-        "services:\n  grafana:\n    image: grafana/grafana:11.2.0\n    volumes:\n      - /var/lib/grafana\n  owned:\n    image: grafana/grafana\n    x-volumes: { owner: \"472:0\" }\n    volumes: [/var/lib/grafana]\n",
+        "services:\n  grafana:\n    image: grafana/grafana:11.2.0\n    volumes:\n      - /grafana:/var/lib/grafana\n  owned:\n    image: grafana/grafana\n    x-volumes: { owner: \"472:0\" }\n    volumes: [/grafana:/var/lib/grafana]\n",
     ),
     (
         "non-root-user",
         "plan",
         "services:\n  web:\n    image: shop\n    user: node\n    volumes:\n      - uploads:/srv/uploads\nvolumes:\n  uploads:\n",
+    ),
+    (
+        "x-volumes-value",
+        "plan",
+        "services:\n  web:\n    x-volumes: { owner: node }\n    volumes:\n      - /data\n      - { type: volume, target: /cache, x-volumes: { mode: 750 } }\n",
     ),
     (
         "inactive-service",

@@ -6,10 +6,13 @@ use crate::{
     Error, Lab,
     app::{self, ON_SHARE, SERVICE},
     cluster::CLUSTER,
-    expect, faults,
+    expect, faults, host, jenkins,
 };
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::fs::MetadataExt,
+    time::{Duration, Instant},
+};
 
 /// From boot until the share is mounted: the daemon looks every few seconds, and ECS has to know the instance first.
 const READY: Duration = Duration::from_secs(60);
@@ -24,7 +27,7 @@ pub struct Step {
 }
 
 /// The whole story, in order.
-pub const STORY: [Step; 12] = [
+pub const STORY: [Step; 13] = [
     Step {
         title: "Both instances are ready: the share is mounted from the mount target in their own zone",
         tell: both_instances_are_ready,
@@ -59,6 +62,10 @@ pub const STORY: [Step; 12] = [
     Step {
         title: "The server is given back: ready again, without a person",
         tell: faults::the_share_comes_back,
+    },
+    Step {
+        title: "The second act: an image that is not root, with content, starts on both instances at once",
+        tell: an_image_that_is_not_root,
     },
     Step { title: "The same file on a laptop", tell: the_same_file_on_a_laptop },
 ];
@@ -329,6 +336,48 @@ fn seconds(text: &str) -> Result<f64, Error> {
         seen: text.to_owned(),
         waited: Duration::ZERO,
     })
+}
+
+/// A stand-in for Jenkins, patched by a pipeline: one instance fills the volume from the image, the other waits, both start.
+///
+/// # Errors
+/// What did not happen.
+pub fn an_image_that_is_not_root(lab: &Lab) -> Result<String, Error> {
+    const PLUGINS: usize = 100;
+    jenkins::prepare(lab, PLUGINS)?;
+    let begun = Instant::now();
+    let revision = jenkins::deploy_patched(lab, &jenkins::document(PLUGINS))?;
+    jenkins::running(lab, &revision)?;
+    let took = begun.elapsed().as_secs_f64();
+    let said = [jenkins::said(lab, 0)?, jenkins::said(lab, 1)?];
+    let filled: Vec<&str> =
+        said.iter().flat_map(|said| said.lines()).filter(|line| line.contains("filled from")).collect();
+    expect(
+        filled.len() == 1,
+        "one instance fills the volume, the other finds it filled",
+        format!("{said:?}"),
+    )?;
+    let volume = lab.share.path(jenkins::ON_SHARE);
+    let meta = std::fs::metadata(&volume).map_err(host::failed("stat", &volume))?;
+    let log = host::read(&volume.join("copy_reference_file.log"))?;
+    let up = log.lines().filter(|line| line.starts_with("up ")).count();
+    expect(
+        meta.uid() == jenkins::USER && up == 2,
+        "both write to it as uid 1000",
+        format!("{}: {log}", meta.uid()),
+    )?;
+    jenkins::end(lab)?;
+    Ok(format!(
+        "{} of uid {}, {} entries at /var/jenkins_home: both tasks run after {took:.1} s\n{}\n/volumes/{} is {}:{} with mode {:04o}, written by both",
+        jenkins::image(PLUGINS),
+        jenkins::USER,
+        jenkins::entries(PLUGINS),
+        filled.concat(),
+        jenkins::ON_SHARE,
+        meta.uid(),
+        meta.gid(),
+        meta.mode() & 0o7777
+    ))
 }
 
 /// `plan --local` shows the same declaration below the home directory.

@@ -5,6 +5,7 @@
 //! `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV`, a component at a time, and the root's
 //! descriptor is checked to be NFS: nothing is ever made on the instance's own disk.
 
+use crate::ownership::{Mode as Permissions, Owner};
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
@@ -128,6 +129,9 @@ pub struct Entry {
     pub name: String,
     /// The inode of a directory; none for anything else, a symlink to a directory too.
     pub inode: Option<u64>,
+    /// Whose a directory is, and with which permissions.
+    #[serde(default)]
+    pub looks: Option<(Owner, Permissions)>,
 }
 
 /// What became of a file that should be made.
@@ -343,17 +347,23 @@ impl Directory {
                 return Ok(None);
             }
             // The inode that a listing gives need not be the one that stat(2) gives, and records have that one.
+            let mut looks = None;
             let inode = if entry.file_type() == FileType::RegularFile {
                 None
             } else {
                 match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => FileType::from_raw_mode(stat.st_mode).is_dir().then_some(stat.st_ino),
+                    Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {
+                        let owner = Owner { uid: stat.st_uid, gid: stat.st_gid };
+                        looks = Some((owner, Permissions::of_bits(stat.st_mode)));
+                        Some(stat.st_ino)
+                    }
+                    Ok(_) => None,
                     // Removed meanwhile.
                     Err(Errno::NOENT | Errno::STALE) => continue,
                     Err(errno) => return Err(failed("stat", &self.path_of(&name.to_string_lossy()))(errno)),
                 }
             };
-            entries.push(Entry { name: name.to_string_lossy().into_owned(), inode });
+            entries.push(Entry { name: name.to_string_lossy().into_owned(), inode, looks });
         }
         Ok(Some(entries))
     }

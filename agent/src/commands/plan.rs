@@ -16,6 +16,7 @@ use crate::{
     diagnostics::{Exit, Failure},
     images,
     layout::{Kind, Place},
+    mount::VOLUMES_ROOT,
     names::{App, Rack},
     problem::Problem,
 };
@@ -201,6 +202,21 @@ fn as_json(decision: &Decision, changes: Option<&Changes>) -> Value {
                 put("size_mib", json!(memory.mebibytes));
                 if let Some(mode) = memory.mode {
                     put("mode", json!(format!("{mode:04o}")));
+                }
+            }
+            // On a laptop Docker itself sees to it.
+            if volume.relative.is_some() && volume.source.starts_with(VOLUMES_ROOT) {
+                let first_use = volume.first_use;
+                let is_seeded = first_use.content.is_of_the_image();
+                put("seed", json!(is_seeded));
+                if !is_seeded {
+                    put("seed_reason", json!(first_use.content.name()));
+                }
+                if let Some(owner) = first_use.owner {
+                    put("owner", json!(owner));
+                }
+                if let Some(mode) = first_use.mode {
+                    put("mode", json!(mode));
                 }
             }
             if !shared_by.is_empty() {

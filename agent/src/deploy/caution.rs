@@ -8,7 +8,7 @@ use crate::{
     layout::{Kind, Place, Volume, is_within},
     problem::Problem,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What an image says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -193,30 +193,40 @@ fn of_volume(planned: &Planned, problem: Problem) -> Problem {
     problem
 }
 
-/// Services that run as somebody else than root, and write to a directory that is root's at first.
+/// Services that run as somebody else than root, and write to a directory that is root's at first: one that doesn't begin as the image has it,
+/// or whose process is not the image's own user.
 pub(super) fn not_root(compose: &Compose, decision: &Decision, images: &Images) -> Vec<Problem> {
+    let say_user: HashSet<&str> = compose
+        .active()
+        .filter(|service| service.user.as_ref().is_some_and(|user| !user.is_empty()))
+        .map(|service| service.name.as_str())
+        .collect();
     let mut first_of: HashMap<&str, &Planned> = HashMap::new();
     for planned in &decision.volumes {
-        let extension = planned.declaration.options.extension.as_ref();
-        let has_owner = extension.is_some_and(|extension| extension.get("owner").is_some());
         let volume = &planned.volume;
-        if volume.relative.is_some() && !volume.read_only && volume.folded_into.is_none() && !has_owner {
+        let is_written = volume.relative.is_some() && !volume.read_only && volume.folded_into.is_none();
+        let is_the_images =
+            volume.first_use.content.is_of_the_image() && !say_user.contains(planned.service.as_str());
+        if is_written && !is_the_images && volume.first_use.owner.is_none() {
             first_of.entry(planned.service.as_str()).or_insert(planned);
         }
     }
     let warn = |service: &Service| {
         let planned = *first_of.get(service.name.as_str())?;
         let (who, user) = runs_as(service, images)?;
-        let user_id = user.split(':').next().unwrap_or_default();
-        if ["", "root"].contains(&user_id) || user_id.parse() == Ok(0) {
+        let (uid, gid) = user.split_once(':').unwrap_or((&user, "0"));
+        if ["", "root"].contains(&uid) || uid.parse() == Ok(0) {
             return None;
         }
-        let is_number = user.split(':').all(|part| part.parse::<u32>().is_ok());
-        let owner = if is_number { user.as_str() } else { "UID" };
-        let Volume { source, target, .. } = &planned.volume;
-        let reason = format!("{who} runs as `{user}`, and the directory at `{target}` is root's at first");
+        let is_number = [uid, gid].iter().all(|part| part.parse::<u32>().is_ok());
+        let owner = if is_number { format!("{uid}:{gid}") } else { "UID:GID".to_owned() };
+        let Volume { source, target, first_use, .. } = &planned.volume;
+        let unless =
+            if first_use.content.is_of_the_image() { ", unless the image has it otherwise" } else { "" };
+        let reason =
+            format!("{who} runs as `{user}`, and the directory at `{target}` is root's at first{unless}");
         let help = format!(
-            "give it away once, on any instance: `chown {owner} {source}`, and note that by `x-volumes: {{ owner: \"{owner}\" }}` in the service"
+            "say whose it is, by `x-volumes: {{ owner: \"{owner}\" }}` in the service; one that is there already is given away by `volumes-agent chown {source} {owner}` on an instance"
         );
         let why = "whoever is not root can't write there, and many programs don't start then";
         Some(of_volume(planned, Problem::warning("non-root-image", reason, help).why(why)))

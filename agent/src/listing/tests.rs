@@ -49,7 +49,16 @@ fn record(path: &str, inode: u64) -> (String, Record) {
     let made = ("2026-01-02T03:04:05Z".to_owned(), "i-1".to_owned());
     (
         format!("{path}.json").replace('/', "+"),
-        Record { path: path.to_owned(), inode, made_at: made.0, made_by: made.1 },
+        Record {
+            format: 1,
+            path: path.to_owned(),
+            state: crate::record::State::Made,
+            inode,
+            made_at: made.0,
+            made_by: made.1,
+            owner: None,
+            mode: None,
+        },
     )
 }
 
@@ -70,6 +79,7 @@ fn share(records: &[&str], there: &[&str], others: &[&str]) -> Share {
         records: records.iter().map(|path| record(path, 1)).collect(),
         directories: Directories {
             known: known.collect(),
+            looks: BTreeMap::new(),
             others: others.iter().map(|path| (*path).to_owned()).collect(),
             unreadable: Vec::new(),
         },
@@ -281,4 +291,28 @@ proptest! {
             prop_assert_eq!(volume.state == State::Orphan, is_sure, "{}", path);
         }
     }
+}
+
+#[test]
+fn a_directory_that_is_not_as_asked_for_is_told_with_what_to_do() {
+    let record = |owner: &str| Record {
+        format: 1,
+        path: "r-a/web/data".to_owned(),
+        state: crate::record::State::Left { why: crate::record::Left::NotEmpty },
+        inode: 1,
+        made_at: String::new(),
+        made_by: String::new(),
+        owner: owner.parse().ok(),
+        mode: None,
+    };
+    let looks = ("0:0".parse().unwrap(), "0755".parse().unwrap());
+    let told = |owner| first_use::drift("r-a/web/data", Some(&record(owner)), Some(&looks));
+    assert_eq!(told("0:0"), None);
+    assert_eq!(
+        told("472:0").as_deref(),
+        Some(
+            "/volumes/r-a/web/data is 0:0's with mode 0755, and owner 472:0 was asked for: an existing directory is never changed by itself; `volumes-agent chown /volumes/r-a/web/data 472:0` does it"
+        )
+    );
+    assert_eq!(first_use::state(&record("0:0").state), "left as it is: it had files in it");
 }

@@ -7,6 +7,7 @@ use super::unreadable;
 use crate::{
     inventory::Listed,
     missing_volumes::{Found, Unreadable},
+    ownership::{Mode, Owner},
     record::SIBLING,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,8 @@ pub enum At {
 pub struct Directories {
     /// For each volume that was known before.
     pub known: BTreeMap<String, At>,
+    /// Whose the directories of volumes that were known before are, and with which permissions.
+    pub looks: BTreeMap<String, (Owner, Mode)>,
     /// Directories that are, or lead to, no known volume, by their paths: of such a tree the one at the depth of volumes alone, or the
     /// deepest above it.
     pub others: BTreeSet<String>,
@@ -109,6 +112,9 @@ impl Walk {
             match entry.inode {
                 Some(inode) => {
                     has_directories = true;
+                    if let Some(looks) = entry.looks.filter(|_| self.known.contains(&path)) {
+                        self.found.looks.insert(path.clone(), looks);
+                    }
                     self.directory(path, inode);
                 }
                 None if self.known.contains(&path) || self.ways.contains(&path) => {
@@ -226,7 +232,9 @@ mod tests {
             let directories =
                 self.directories.iter().filter_map(|(path, inode)| Some((within(path)?, Some(*inode))));
             let files = self.files.iter().filter_map(|path| Some((within(path)?, None)));
-            Listed::Entries(directories.chain(files).map(|(name, inode)| Entry { name, inode }).collect())
+            Listed::Entries(
+                directories.chain(files).map(|(name, inode)| Entry { name, inode, looks: None }).collect(),
+            )
         }
 
         /// Walks, `most` answers at a time; gives what was listed as well.
@@ -291,7 +299,7 @@ mod tests {
     #[test]
     fn what_can_t_be_listed_is_not_known_and_said() {
         let mut walk = Walk::new(["r-a/web/data".to_owned()].into(), BTreeSet::new());
-        walk.take(vec![Listed::Entries(vec![Entry { name: "r-a".to_owned(), inode: Some(1) }])]);
+        walk.take(vec![Listed::Entries(vec![Entry { name: "r-a".to_owned(), inode: Some(1), looks: None }])]);
         walk.take(vec![Listed::Failed("no".to_owned())]);
         assert!(walk.next().is_empty());
         let found = walk.end();

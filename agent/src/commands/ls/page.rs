@@ -170,6 +170,11 @@ mod tests {
             record: None,
             made_at: app.map(|_| "2026-01-02T03:04:05Z".to_owned()),
             made_by: app.map(|_| "i-0abc".to_owned()),
+            owner: None,
+            mode: None,
+            asked_owner: None,
+            asked_mode: None,
+            first_use: None,
             why: None,
         }
     }
