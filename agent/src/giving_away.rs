@@ -190,6 +190,8 @@ mod tests {
         os::unix::fs::{MetadataExt, lchown, symlink},
     };
 
+    // Temporary directories of tests are on no mount.
+    #[allow(clippy::disallowed_methods)]
     #[test]
     fn a_volume_is_given_away_whole_and_nothing_outside_of_it() {
         let share = std::env::temp_dir().join(format!("volumes-agent-giving-{}", std::process::id()));

@@ -400,7 +400,8 @@ fn needed(format: Format, rack: &Rack, laid_out: &[Laid<'_>]) -> Vec<Needed> {
             let Some(relative) = &volume.relative else { continue };
             let waits = format == Format::V2 && volume.first_use.content.is_of_the_image();
             // Who can only read a named volume has the same directory before it is filled and after.
-            let is_held = !waits && !(volume.read_only && order::is_named(relative));
+            let keeps_the_same = volume.read_only && order::is_named(relative);
+            let is_held = !(waits || keeps_the_same);
             let one = needed.entry(relative.clone()).or_insert_with(|| Needed {
                 rack: rack.clone(),
                 app: laid.declares.app.clone(),

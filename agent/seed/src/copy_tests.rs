@@ -1,3 +1,6 @@
+// Temporary directories of tests are on no mount.
+#![allow(clippy::disallowed_methods)]
+
 use super::*;
 use std::{
     fs,

@@ -1,3 +1,6 @@
+// Temporary directories of tests are on no mount.
+#![allow(clippy::disallowed_methods)]
+
 use super::*;
 use crate::copy::tests::{Scratch, looks_of};
 use std::{
@@ -182,7 +185,8 @@ fn a_start_that_ended_anywhere_is_taken_up_or_begun_again() {
             chown(&beside, Some(1000), Some(1001)).unwrap();
             (fs::metadata(&beside).unwrap().ino(), beside)
         };
-        let ends: [(&str, &dyn Fn(&World)); 5] = [
+        type End<'a> = (&'a str, &'a dyn Fn(&World));
+        let ends: [End<'_>; 5] = [
             ("while it copied", &|world| {
                 let beside = world.volume().parent().unwrap().join(&sibling);
                 fs::create_dir_all(beside.join("plugins")).unwrap();

@@ -28,7 +28,7 @@ const CAPABILITIES: [&str; 4] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"];
 const NOT_ALONE: [&str; 1] = ["awsfirelens"];
 
 /// The volumes that a container begins with the image's content.
-fn filled<'v>(volumes: &'v [Volume]) -> impl Iterator<Item = &'v Volume> {
+fn filled(volumes: &[Volume]) -> impl Iterator<Item = &Volume> {
     volumes.iter().filter(|volume| volume.first_use.content.is_of_the_image())
 }
 
@@ -84,7 +84,7 @@ fn one(document: &mut Value, group: &[&Laid<'_>], undo: &mut Undo) -> Result<(),
         }
         points.push(json!({ "sourceVolume": name, "containerPath": target, "readOnly": read_only }));
     }
-    let has_own_memory = !root.get("memory").is_some_and(|memory| !memory.is_null());
+    let has_own_memory = root.get("memory").is_none_or(Value::is_null);
     for laid in group {
         let container = &laid.declares.container;
         let Some(container_definition) = container_mut(document, container) else { continue };
