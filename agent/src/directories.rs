@@ -11,7 +11,7 @@ use crate::{
     share::{Created, Directory, ShareError},
 };
 use rustix::{
-    fs::{Gid, Uid},
+    fs::{Gid, OFlags, Uid},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ use std::{
 
 /// Directories are root's and readable by all, as Docker makes them.
 const MODE: u32 = 0o755;
+
+/// A user that is not root, for trying whether owners can be changed.
+const NOBODY: u32 = 65_534;
 
 /// How many volumes are asked about at a time: most of the time of each is a wait for the server.
 const AT_A_TIME: usize = 16;
@@ -73,8 +76,8 @@ impl Wanted {
 pub struct Ensured {
     /// Layout paths whose directory was made just now.
     pub made: Vec<String>,
-    /// Those that were to belong to somebody, on a share that lets nobody change owners.
-    pub chown_denied: Vec<String>,
+    /// Whether the share lets nobody change owners; tried only where a directory was made.
+    pub chown_denied: bool,
     /// Those that no container may be given.
     pub refused: Vec<Refused>,
 }
@@ -180,9 +183,7 @@ pub fn ensure(request: &EnsureRequest) -> Result<Ensured, ShareError> {
                     if had.was_made {
                         done.made.push(volume.path.clone());
                     }
-                    if had.chown_denied {
-                        done.chown_denied.push(volume.path.clone());
-                    }
+                    done.chown_denied |= had.chown_denied;
                 }
                 Err(why) => done.refused.push(Refused { path: volume.path.clone(), why }),
             }
@@ -195,7 +196,11 @@ pub fn ensure(request: &EnsureRequest) -> Result<Ensured, ShareError> {
         }
         work();
     });
-    Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if !done.made.is_empty() && !done.chown_denied {
+        done.chown_denied = !share.lets_owners_change()?;
+    }
+    Ok(done)
 }
 
 /// What became of the records of a share that was adopted.
@@ -261,6 +266,17 @@ struct Share<'a> {
 }
 
 impl Share<'_> {
+    /// Found out by trying, with a file of the agent's own: what an image has is given to its owner later, by a container, and nobody could
+    /// say before that it can't.
+    fn lets_owners_change(&self) -> Result<bool, ShareError> {
+        let name = format!(".chown.{:016x}", fastrand::u64(..));
+        let file = self.records.file(&name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
+        let changed =
+            allowed(rustix::fs::fchown(&file, Some(Uid::from_raw(NOBODY)), Some(Gid::from_raw(NOBODY))));
+        self.records.remove(&name)?;
+        changed.map_err(self.records.failed("changing the owner of a file"))
+    }
+
     fn claim(&self, rack: &str, app: &str) -> Result<(), DirectoriesError> {
         let joined = format!("{rack}-{app}");
         let name = format!("{joined}.json");
@@ -378,16 +394,22 @@ struct Had {
     chown_denied: bool,
 }
 
+/// Whether an owner was changed; not, on a share that lets nobody do that.
+fn allowed(changed: Result<(), Errno>) -> Result<bool, Errno> {
+    match changed {
+        Ok(()) => Ok(true),
+        Err(Errno::PERM | Errno::ACCESS) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Gives a new directory its owner and mode. `false`: the share lets nobody change owners.
 fn dress(directory: &Directory, wanted: &Wanted) -> Result<bool, ShareError> {
     let mut is_given = true;
     if let Some(Ownership { uid, gid }) = wanted.owner {
-        is_given =
-            match rustix::fs::fchown(directory.as_fd(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
-                Ok(()) => true,
-                Err(Errno::PERM | Errno::ACCESS) => false,
-                Err(errno) => return Err(directory.failed("changing the owner")(errno)),
-            };
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        is_given = allowed(rustix::fs::fchown(directory.as_fd(), uid, gid))
+            .map_err(directory.failed("changing the owner"))?;
     }
     if let Some(mode) = wanted.mode {
         rustix::fs::fchmod(directory.as_fd(), rustix::fs::Mode::from_raw_mode(mode.bits()))

@@ -114,6 +114,8 @@ pub struct Findings {
     pub is_root: bool,
     /// This binary's version.
     pub version: String,
+    /// Whether the helper that fills new volumes can be run, or why not.
+    pub helper: Result<(), String>,
     /// The configuration, or all that is wrong with it.
     pub configuration: Result<Config, String>,
     /// Where the configuration is.
@@ -349,6 +351,7 @@ pub fn examine(found: &Findings) -> Vec<Check> {
         units::configuration(found),
         units::daemon(found),
         units::version(found),
+        units::helper(found),
         kernel::nfs_client(found),
         kernel::mount_point(found),
         kernel::guard(found),

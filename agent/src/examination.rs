@@ -99,6 +99,7 @@ pub async fn look(given: Given) -> Findings {
     Findings {
         is_root: machine::is_root(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        helper: machine::helper(),
         configuration: given.configuration,
         configuration_file: given.file,
         environment: given.environment,

@@ -4,7 +4,7 @@
 
 use crate::{
     directories::{self, Renewed},
-    share::{AGENT_DIRECTORY, Created, Directory, FORMAT, ShareError},
+    share::{AGENT_DIRECTORY, Created, Directory, FIRST_FORMAT, ShareError},
     trouble::Trouble,
 };
 use serde::{Deserialize, Serialize};
@@ -152,7 +152,7 @@ pub fn adopt(file_system: &str, from: Option<&str>) -> Result<Adopted, AdoptErro
 
 impl Marker {
     fn of(file_system: &str) -> Self {
-        Self { format: FORMAT, file_system: file_system.to_owned() }
+        Self { format: FIRST_FORMAT, file_system: file_system.to_owned() }
     }
 }
 

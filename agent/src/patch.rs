@@ -62,6 +62,8 @@ pub struct PatchSettings<'a> {
     pub source: String,
     /// Paths of the instances that may be bound as they are.
     pub host_paths: &'a [String],
+    /// Whether new volumes are filled: not, while an instance may have no helper for that.
+    pub fills: bool,
 }
 
 /// What became of a document.
@@ -302,18 +304,19 @@ pub fn patch_with(
     settings: &PatchSettings<'_>,
     written: Written,
 ) -> Result<Outcome, PatchError> {
-    let newest = patch_as(Format::V2, document, settings, written.clone());
+    let (wanted, other) = if settings.fills { (Format::V2, Format::V1) } else { (Format::V1, Format::V2) };
+    let outcome = patch_as(wanted, document, settings, written.clone());
     let is_right =
         |outcome: &Outcome| matches!(outcome, Outcome::Patched(p) if equivalent(&p.document, document));
-    // What can't be had in the newest format may be right in an older one.
-    let is_worth_a_look = match &newest {
+    // What is not to be had in one format may be right in the other.
+    let is_worth_a_look = match &outcome {
         Ok(outcome) => matches!(outcome, Outcome::Patched(_)) && !is_right(outcome),
         Err(error) => matches!(error, PatchError::TooManyWithSeeding { .. } | PatchError::TooLarge { .. }),
     };
-    if is_worth_a_look && let Ok(older) = patch_as(Format::V1, document, settings, written) {
-        return if is_right(&older) { Ok(older) } else { newest };
+    if is_worth_a_look && let Ok(as_it_is) = patch_as(other, document, settings, written) {
+        return if is_right(&as_it_is) { Ok(as_it_is) } else { outcome };
     }
-    newest
+    outcome
 }
 
 fn patch_as(

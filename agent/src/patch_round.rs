@@ -25,6 +25,7 @@ use crate::{
     report::{Outcome, RoundProgress, ServiceReport},
     rollout::{self, Facts, Latest, Next},
     service::{Instances, Service},
+    share::FORMAT,
     share_worker::{Answers, WorkerError},
 };
 use std::{
@@ -57,6 +58,8 @@ const DOCUMENTS_KEPT: usize = 64;
 /// What the leader knows from earlier rounds of its term.
 #[derive(Debug, Default)]
 pub struct Memory {
+    /// The format that readings are of: what a revision becomes depends on it.
+    format: u32,
     /// By revision, and whether it is for a daemon. Revisions never change.
     readings: HashMap<(String, bool), Arc<Reading>>,
     /// Volumes whose directory is there, by layout path, with what was asked for.
@@ -199,7 +202,7 @@ impl Round {
             container_instance: None,
             record: None,
             leads: None,
-            format: 1,
+            format: FORMAT,
             only: None,
             progress: watch::Sender::default(),
             memory: Memory::default(),
@@ -208,8 +211,13 @@ impl Round {
 
     /// Goes over all services once. Without a lock nothing is changed.
     pub async fn run<S: Answers, L: Answers>(self, ecs: &Ecs, share: &S, lock: Option<&L>) -> RoundResult {
+        let mut round = self;
+        if round.memory.format != round.format {
+            round.memory.readings.clear();
+            round.memory.format = round.format;
+        }
         let mut running = Running {
-            round: self,
+            round,
             ecs,
             share,
             lock,

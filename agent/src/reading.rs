@@ -119,6 +119,8 @@ pub struct Reader<'a> {
     pub host_paths: &'a [String],
     /// Whether it is for a daemon service: ECS stops daemons whose instance no longer matches, so what they use has no gate.
     pub is_daemon: bool,
+    /// Whether new volumes are filled: not, while an instance may have no helper for that.
+    pub fills: bool,
 }
 
 impl Reader<'_> {
@@ -165,7 +167,13 @@ impl Reader<'_> {
     }
 
     fn settings<'s>(&'s self, arn: &str, host_paths: &'s [String]) -> PatchSettings<'s> {
-        PatchSettings { rack: self.rack, gate: !self.is_daemon, source: arn.to_owned(), host_paths }
+        PatchSettings {
+            rack: self.rack,
+            gate: !self.is_daemon,
+            source: arn.to_owned(),
+            host_paths,
+            fills: self.fills,
+        }
     }
 
     fn compared(

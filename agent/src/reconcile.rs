@@ -527,9 +527,14 @@ impl Agent {
                 return self.step_down(why);
             }
             Action::Patch => {
-                let (Ok(rack), Some(cluster), Some(instance), Some(lock)) =
-                    (observed.rack(config, &file), observed.cluster(config), &observed.instance, &self.lock)
-                else {
+                // Who else is there decides the format, and whether all instances can fill volumes.
+                let (Ok(rack), Some(cluster), Some(instance), Some(lock), Some(fleet)) = (
+                    observed.rack(config, &file),
+                    observed.cluster(config),
+                    &observed.instance,
+                    &self.lock,
+                    &self.fleet,
+                ) else {
                     return;
                 };
                 let round = Round {
@@ -544,8 +549,7 @@ impl Agent {
                         .map(|registration| registration.container_instance.clone()),
                     record: observed.lock_name(config),
                     leads: self.leads.clone(),
-                    // Until it is known who else is there, everybody reads the first.
-                    format: self.fleet.as_ref().map_or(1, Fleet::format),
+                    format: fleet.format(),
                     only: None,
                     progress: self.progress.clone(),
                     memory: std::mem::take(&mut self.memory),

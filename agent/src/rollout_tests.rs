@@ -16,7 +16,7 @@ fn answer(status: &str) -> Value {
 
 fn read(status: &str) -> Reading {
     let rack = "r".parse().unwrap();
-    Reader { rack: &rack, host_paths: &[], is_daemon: false }.read("blog:41", answer(status)).0
+    Reader { rack: &rack, host_paths: &[], is_daemon: false, fills: true }.read("blog:41", answer(status)).0
 }
 
 fn service() -> Service {
@@ -78,7 +78,7 @@ fn memory_alone_waits_for_no_instance() {
     let mut answer = answer("ACTIVE");
     answer["taskDefinition"]["containerDefinitions"][0]["dockerLabels"]["convox.volumes"] = json!(memory);
     let rack = "r".parse().unwrap();
-    let reader = Reader { rack: &rack, host_paths: &[], is_daemon: false };
+    let reader = Reader { rack: &rack, host_paths: &[], is_daemon: false, fills: true };
     let (reading, documents) = reader.read("blog:41", answer);
     let (service, history) = (service(), History::default());
     assert_eq!(decided(&service, &reading, &history, (0, 0), &Latest::SameCode), "register");
@@ -219,13 +219,13 @@ fn what_a_pipeline_patched_with_host_paths_is_reported_and_left() {
     source["taskDefinition"]["containerDefinitions"][0]["dockerLabels"]["convox.volumes"] =
         json!("[\"/data\", \"/var/run/docker.sock:/var/run/docker.sock\"]");
     let allowed = ["/var/run/docker.sock".to_owned()];
-    let by_pipeline = Reader { rack: &rack, host_paths: &allowed, is_daemon: false };
+    let by_pipeline = Reader { rack: &rack, host_paths: &allowed, is_daemon: false, fills: true };
     let (_, documents) = by_pipeline.read("blog:41", source);
     let answer = json!({ "taskDefinition": documents.unwrap().patched });
     let (Reading::Patched { .. }, _) = by_pipeline.read("blog:42", answer.clone()) else {
         panic!("not patched")
     };
-    let daemon = Reader { rack: &rack, host_paths: &[], is_daemon: false };
+    let daemon = Reader { rack: &rack, host_paths: &[], is_daemon: false, fills: true };
     let (Reading::LeftAlone(verdict), _) = daemon.read("blog:42", answer) else { panic!("not left alone") };
     assert_eq!(verdict.code, Some("host-path-of-pipeline"));
 }

@@ -213,7 +213,7 @@ impl World {
         let image = answer["taskDefinition"]["containerDefinitions"][0]["image"].as_str().unwrap().to_owned();
         let arn = answer["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().to_owned();
         let rack = "production".parse().unwrap();
-        (image, Reader { rack: &rack, host_paths: &[], is_daemon: false }.read(&arn, answer).0)
+        (image, Reader { rack: &rack, host_paths: &[], is_daemon: false, fills: true }.read(&arn, answer).0)
     }
 }
 

@@ -12,6 +12,7 @@ use volumes_agent::patch;
 /// The agents of all instances restart beside one of an older version; what is patched stays as it is, also what another version patched.
 pub(crate) fn an_upgrade_alone_changes_nothing(lab: &Lab) -> Result<String, Error> {
     const NAME: &str = "patched-by-another-version";
+    const BESIDE: &str = "beside-an-older-agent";
     app::create(lab, NAME, &source(lab, NAME, |_| {})?, 0)?;
     let patched = app::patched(lab, NAME)?;
     let described =
@@ -46,7 +47,17 @@ pub(crate) fn an_upgrade_alone_changes_nothing(lab: &Lab) -> Result<String, Erro
         "nothing was registered, and the service is where it was",
         format!("{primary} of {after:?}, {before:?} before"),
     )?;
+    // That agent's instance has no helper that fills volumes.
+    app::create(lab, BESIDE, &source(lab, BESIDE, |_| {})?, 0)?;
+    let document = app::revision(lab, &app::patched(lab, BESIDE)?)?;
+    let containers = document["containerDefinitions"].as_array().map_or(0, Vec::len);
+    expect(
+        containers == 1,
+        "nothing is added that an older agent's instance can't run",
+        document.to_string(),
+    )?;
     lab.instance(0).run("rm /volumes/.volumes-agent/agents/i-0older.json")?;
+    remove(lab, BESIDE)?;
     remove(lab, NAME)?;
     Ok(fleet.to_string())
 }

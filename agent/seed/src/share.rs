@@ -25,8 +25,10 @@ pub const AGENT_DIRECTORY: &str = ".volumes-agent";
 const NFS_SUPER_MAGIC: i64 = 0x6969;
 /// A record of ours is a few hundred bytes; more is not a record.
 const LARGEST_RECORD_BYTES: u64 = 16 * 1024 * 1024;
-/// The format that this agent writes and the newest it reads.
-pub const FORMAT: u32 = 1;
+/// The newest format of files on the share, which this agent reads, and writes where all others do: 2 has volumes that are filled.
+pub const FORMAT: u32 = 2;
+/// The format that all agents read.
+pub const FIRST_FORMAT: u32 = 1;
 
 /// Why something on the share was not done.
 #[derive(Debug, thiserror::Error)]

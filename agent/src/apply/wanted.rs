@@ -147,6 +147,7 @@ pub fn wanted(arn: &str, answer: Value, asked: Asked<'_>) -> Result<Wanted, Want
         gate: asked.gate,
         source: patch::first_label(&before, SOURCE).unwrap_or_else(|| arn.to_owned()),
         host_paths: asked.host_paths,
+        fills: true,
     };
     let (is_declared, patched) = match patch::patch_with(&labelled, &settings, written)? {
         Outcome::Patched(patched) => (true, *patched),
@@ -254,8 +255,13 @@ mod tests {
         document["containerDefinitions"][0]["dockerLabels"] =
             json!({ "convox.app": "shop", "convox.volumes": "[\"/data\"]" });
         let rack = "production".parse().unwrap();
-        let settings =
-            PatchSettings { rack: &rack, gate: true, source: "arn:f:41".to_owned(), host_paths: &[] };
+        let settings = PatchSettings {
+            rack: &rack,
+            gate: true,
+            source: "arn:f:41".to_owned(),
+            host_paths: &[],
+            fills: true,
+        };
         let Ok(Outcome::Patched(patched)) = patch::patch(&document, &settings) else { panic!("not patched") };
         let wanted = apply(&described(&patched.document), ONE).unwrap();
         assert!(matches!(wanted.reading, Reading::Patched { .. }), "{:#}", wanted.after);

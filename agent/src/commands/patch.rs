@@ -98,6 +98,7 @@ pub fn run(args: &PatchArgs) -> Result<Exit, Failure> {
         gate: !args.no_gate,
         source: patch::first_label(&document, SOURCE).unwrap_or_else(|| "pipeline".to_owned()),
         host_paths: &args.host_path,
+        fills: true,
     };
     match patch::patch_with(&labelled, &settings, written).map_err(refused)? {
         Outcome::Patched(patched) => {

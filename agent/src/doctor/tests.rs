@@ -25,6 +25,7 @@ pub(crate) fn well() -> Findings {
     Findings {
         is_root: true,
         version: "1.2.3".to_owned(),
+        helper: Ok(()),
         configuration: Ok(Config::default()),
         configuration_file: "/etc/volumes-agent/config.toml".to_owned(),
         environment: Ok(None),
@@ -192,6 +193,12 @@ const FAULTS: &[Fault] = &[
         "daemon",
         Verdict::Warn,
         "older configuration: p",
+    ),
+    (
+        |f| f.helper = Err("No such file".to_owned()),
+        "helper",
+        Verdict::Fail,
+        "Tasks that wait for it don't start here",
     ),
     (|f| f.version = "1.2.4".to_owned(), "version", Verdict::Warn, "the daemon is 1.2.3, this binary 1.2.4"),
     (|f| f.daemon_is_replaced = true, "version", Verdict::Warn, "was replaced"),

@@ -1,7 +1,12 @@
 //! What runs on this machine: the configuration, the daemon, Docker, and the order in which systemd starts and stops them.
 
 use super::{Check, Docker, Findings, Unit, Verdict};
-use crate::{containers::Elsewhere, mount::VOLUMES_ROOT, mount_state::MountState};
+use crate::{
+    containers::Elsewhere,
+    mount::VOLUMES_ROOT,
+    mount_state::MountState,
+    order::{HELPER, HELPER_FOLDER},
+};
 
 /// The units that matter, as [`Unit::name`] has them.
 pub const UNITS: [&str; 5] = [
@@ -81,6 +86,19 @@ pub fn daemon(found: &Findings) -> Check {
             NAME,
             format!("{state}; {} of its actions fail", 1 + rest.len()),
             format!("{first} (`volumes-agent status` has all)"),
+        ),
+    }
+}
+
+/// The program that fills new volumes, which task definitions name by its path.
+pub fn helper(found: &Findings) -> Check {
+    const NAME: &str = "helper";
+    match &found.helper {
+        Ok(()) => Check::pass(NAME, format!("{HELPER_FOLDER}/{HELPER} fills new volumes")),
+        Err(why) => Check::fail(
+            NAME,
+            format!("{HELPER_FOLDER}/{HELPER} can't be run: {why}. Tasks that wait for it don't start here"),
+            "install the package of the agent again: the helper comes with it",
         ),
     }
 }

@@ -6,15 +6,29 @@ use crate::{
     mount::{CLIENT_IDENTIFIER, VOLUMES_ROOT},
     mountinfo::{self, MountEntry},
     mountstats::Statistics,
+    order::{HELPER, HELPER_FOLDER},
     read_ahead,
 };
-use std::{fs, io, os::unix::fs::MetadataExt, path::PathBuf, process::Stdio};
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::PathBuf,
+    process::Stdio,
+};
 use tokio::{process::Command, time::timeout};
 
 /// Where dockerd writes its process id.
 const DOCKER_PID: &str = "/run/docker.pid";
 /// As Docker's process is called.
 const DOCKER: &str = "dockerd";
+
+/// Whether the helper that fills volumes is a file that can be executed.
+pub(super) fn helper() -> Result<(), String> {
+    let path = format!("{HELPER_FOLDER}/{HELPER}");
+    let meta = fs::metadata(path).map_err(|error| error.to_string())?;
+    let can_run = meta.is_file() && meta.permissions().mode() & 0o111 != 0;
+    can_run.then_some(()).ok_or_else(|| "it is no file that can be executed".to_owned())
+}
 
 /// Whether this process is root's.
 pub(super) fn is_root() -> bool {

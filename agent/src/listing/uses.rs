@@ -239,7 +239,7 @@ mod tests {
 
     fn read(document: Value) -> Revision {
         let rack: Rack = "production".parse().unwrap();
-        let reader = Reader { rack: &rack, host_paths: &[], is_daemon: false };
+        let reader = Reader { rack: &rack, host_paths: &[], is_daemon: false, fills: true };
         Revision::read(&reader, "arn:f:1", json!({ "taskDefinition": document }))
     }
 
@@ -284,8 +284,13 @@ mod tests {
         assert_eq!(unpatched.not_mounted, BTreeSet::from(declared.clone()));
         assert_eq!(unpatched.mounts.len(), 4, "with the author's own");
         let rack: Rack = "production".parse().unwrap();
-        let settings =
-            patch::PatchSettings { rack: &rack, gate: true, source: "arn:f:1".to_owned(), host_paths: &[] };
+        let settings = patch::PatchSettings {
+            rack: &rack,
+            gate: true,
+            source: "arn:f:1".to_owned(),
+            host_paths: &[],
+            fills: true,
+        };
         let Ok(patch::Outcome::Patched(patched)) = patch::patch(&container(labels), &settings) else {
             panic!()
         };

@@ -19,7 +19,7 @@ fn wordpress() -> Value {
 }
 
 fn settings(rack: &Rack) -> PatchSettings<'_> {
-    PatchSettings { rack, gate: true, source: "arn:1".to_owned(), host_paths: &[] }
+    PatchSettings { rack, gate: true, source: "arn:1".to_owned(), host_paths: &[], fills: true }
 }
 
 fn patched_with(document: &Value, change: impl Fn(&mut PatchSettings<'_>)) -> Patched {
@@ -650,6 +650,10 @@ fn what_an_older_format_made_of_it_is_right() {
     let after = patched(&before.document);
     assert_eq!(after.document, before.document);
     assert!(after.volumes[0].is_held, "its tasks have the directory, and wait for nothing");
+    let unfilled = |document: &Value| patched_with(document, |settings| settings.fills = false).document;
+    assert_eq!(unfilled(&wordpress()), before.document, "while an instance has no helper");
+    let filled = patched(&wordpress()).document;
+    assert_eq!(unfilled(&filled), filled, "what is right in a newer format stays");
     // A new volume is a new deployment anyway.
     let mut more = before.document.clone();
     more["containerDefinitions"][0]["dockerLabels"][VOLUMES] = json!("[\"/var/www/html\",\"/more\"]");

@@ -126,13 +126,13 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
                 }
                 Err(error) => return Err(RoundError::Share(error)),
             };
-        for path in made {
+        for path in &made {
             info!(cluster = %self.round.cluster, volume = %path, "directory made");
         }
-        for path in chown_denied {
+        if chown_denied {
             warn!(
-                cluster = %self.round.cluster, volume = %path,
-                "the share lets nobody change owners: a container that does not run as whom the share says can't write there"
+                cluster = %self.round.cluster, volumes = %made.join(", "),
+                "the share lets nobody change owners (an access point with a user of its own, or an export that squashes root): these new volumes stay whose the share says, and containers that run as another user can't write there"
             );
         }
         let memory = &mut self.round.memory;

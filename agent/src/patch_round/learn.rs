@@ -1,6 +1,6 @@
 //! What a round asks for: revisions and what they are, and why tasks stopped.
 
-use super::{DOCUMENTS_KEPT, FRESH, QUEUED, RoundError, Running, now};
+use super::{DOCUMENTS_KEPT, FRESH, QUEUED, Round, RoundError, Running, now};
 use crate::{
     aws::AwsError,
     draining::Status,
@@ -10,6 +10,7 @@ use crate::{
     report::Outcome,
     rollout::Latest,
     service::{Instances, Service},
+    share::FORMAT,
     share_worker::Answers,
 };
 use serde_json::Value;
@@ -34,16 +35,20 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         Ok(reading)
     }
 
+    fn reader(&self, is_daemon: bool) -> Reader<'_> {
+        let Round { rack, host_paths, format, .. } = &self.round;
+        // An agent that reads no records of filled volumes has no helper to fill them either.
+        Reader { rack, host_paths, is_daemon, fills: *format >= FORMAT }
+    }
+
     async fn read(&self, arn: &str, is_daemon: bool) -> Result<(Reading, Option<Documents>), RoundError> {
         let answer = self.ecs.task_definition(arn).await?;
-        let reader = Reader { rack: &self.round.rack, host_paths: &self.round.host_paths, is_daemon };
-        Ok(reader.read(arn, answer))
+        Ok(self.reader(is_daemon).read(arn, answer))
     }
 
     /// Reads what was just registered from ECS's own answer, which is all that describing it would say.
     pub(super) fn read_registered(&mut self, arn: &str, is_daemon: bool, answer: Value) {
-        let reader = Reader { rack: &self.round.rack, host_paths: &self.round.host_paths, is_daemon };
-        let (reading, _) = reader.read(arn, answer);
+        let (reading, _) = self.reader(is_daemon).read(arn, answer);
         self.round.memory.readings.insert((arn.to_owned(), is_daemon), Arc::new(reading));
     }
 

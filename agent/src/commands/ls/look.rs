@@ -90,7 +90,12 @@ async fn in_cluster(look: &Look, config: &Config, file: &str) -> Result<Cluster,
             if revisions.contains_key(&key) {
                 continue;
             }
-            let reader = Reader { rack: &rack, host_paths: &config.host_paths, is_daemon: service.is_daemon };
+            let reader = Reader {
+                rack: &rack,
+                host_paths: &config.host_paths,
+                is_daemon: service.is_daemon,
+                fills: true,
+            };
             let revision = match ecs.task_definition(&key.0).await {
                 Ok(answer) => Revision::read(&reader, &key.0, answer),
                 // It is about this revision alone.
