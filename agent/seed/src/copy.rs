@@ -27,8 +27,9 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 /// More that was left out is counted, and not named.
 const MOST_NAMED: usize = 20;
 /// `f_type` of what is no image's content, should a symlink of the image lead there (statfs(2), linux/magic.h): NFS, proc, sysfs, cgroup2,
-/// devpts.
-const NOT_OF_AN_IMAGE: [i64; 5] = [0x6969, 0x9fa0, 0x6265_6572, 0x6367_7270, 0x1cd1];
+/// devpts, tmpfs, mqueue.
+const NOT_OF_AN_IMAGE: [i64; 7] =
+    [0x6969, 0x9fa0, 0x6265_6572, 0x6367_7270, 0x1cd1, 0x0102_1994, 0x1980_0202];
 
 /// Why a directory was not copied.
 #[derive(Debug, thiserror::Error)]
@@ -412,6 +413,9 @@ impl Walk<'_> {
                 FileType::Directory => {
                     self.subdirectory(place, way, &name, looks, queue)?;
                 }
+                FileType::RegularFile if is_mounted(&place.source, &name) => {
+                    self.all.leave_out(&place.path_of(&name), "no part of the image: it is mounted there");
+                }
                 FileType::RegularFile => {
                     // Nobody receives only when all workers have ended, and they end when this queue does.
                     let _ = queue.send(File { place: Arc::clone(place), name: name.clone(), stat });
@@ -515,6 +519,14 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether something is mounted on a file: Docker does so with `hosts`, `hostname` and `resolv.conf` in `/etc`. A kernel that doesn't tell
+/// (before 5.8) has none.
+fn is_mounted(directory: &OwnedFd, name: &CStr) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::statx(directory, name, flags, rustix::fs::StatxFlags::empty())
+        .is_ok_and(|stat| stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
 }
 
 /// One path of several names. None of them has a NUL or a slash in it.
