@@ -1,7 +1,11 @@
 //! What must be known of a service beyond what ECS tells: what it was moved to, what failed, and who keeps putting it back. Pure; the
 //! leader keeps it on the share, so that the next leader doesn't begin anew.
 
-use crate::service::{Rollout, Service, StoppedTask};
+use crate::{
+    order::HELPER,
+    patch::SEEDING,
+    service::{Rollout, Service, StoppedTask},
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -256,13 +260,14 @@ fn doubled(pause: Duration, times: u32) -> Duration {
 }
 
 /// Whose fault it was, by ECS's words: a source on the volumes root that can't be bound is the share's, and so is a Docker that
-/// didn't answer in time (it waits for the share); an app can cause neither. Where no task of the revision was ever started, it is that no
+/// didn't answer in time (it waits for the share), and a volume that could not be filled; an app can cause none of these. Where no task of the revision was ever started, it is that no
 /// instance was ready for it: the gate is what the patched revision asks for beyond its source.
 fn judge(tasks: &[StoppedTask], unplaced: Option<&str>) -> (Cause, String) {
     let all = || tasks.iter().flat_map(|task| &task.reasons);
     let is_share = |reason: &&String| {
         let at_start = reason.contains("CannotStartContainer") || reason.contains("CannotCreateContainer");
-        reason.contains("DockerTimeoutError") || (at_start && reason.contains("/volumes/"))
+        let fills = reason.contains(SEEDING) || reason.contains(HELPER);
+        reason.contains("DockerTimeoutError") || fills || (at_start && reason.contains("/volumes/"))
     };
     if let Some(said) = all().find(is_share) {
         return (Cause::Share, said.clone());
@@ -388,6 +393,14 @@ mod tests {
             (share, Cause::Share),
             (
                 "DockerTimeoutError: Could not transition to started; timed out after waiting 3m0s",
+                Cause::Share,
+            ),
+            (
+                "dependency graph: failed to resolve container ordering dependency [convox-volumes-seed-web(x) (STOPPED->RUNNING) - Exit: 1] for target [web(x) (MANIFEST_PULLED->RUNNING)] as dependency did not exit successfully.",
+                Cause::Share,
+            ),
+            (
+                "CannotStartContainerError: exec: \"/.volumes-agent/bin/volumes-agent-seed\": stat: no such file or directory",
                 Cause::Share,
             ),
             ("Essential container in task exited", Cause::App),

@@ -28,6 +28,8 @@ use strip::Undo;
 
 /// Names of volumes and containers that begin so are ours.
 const PREFIX: &str = "convox-volumes-";
+/// Names of containers that fill volumes begin so.
+pub const SEEDING: &str = "convox-volumes-seed-";
 /// The constraint that is ours: tasks go only where the share is.
 const GATE_EXPRESSION: &str = "attribute:convox.volumes == ready";
 /// The constraint of a source revision that is never true; patching swaps it for the gate.

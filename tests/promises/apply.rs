@@ -65,7 +65,7 @@ pub(crate) fn apply_takes_the_whole_way(lab: &Lab) -> Result<String, Error> {
     })?;
 
     // The new volume hides the image's programs.
-    let failed = apply(lab, "[/data, /bin]", 4)?;
+    let failed = apply(lab, "[/data, '/hides:/bin']", 4)?;
     let says_why = ["goes back to applied-web:2", "its tasks stopped: ", "/bin/sh", "did not mount all"];
     let is_told = says_why.iter().all(|words| failed.stdout.contains(words));
     expect(is_told, format!("why: {says_why:?}"), failed.stdout.clone())?;

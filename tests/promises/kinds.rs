@@ -10,6 +10,7 @@ use lab::{
     wait,
 };
 use serde_json::{Value, json};
+use volumes_agent::patch;
 
 const GATE: &str = "attribute:convox.volumes == ready";
 
@@ -34,14 +35,12 @@ fn patched(lab: &Lab, name: &str) -> Result<(String, Value), Error> {
 
 /// What the paths on the instance are that a revision binds, sorted.
 fn sources(document: &Value) -> Vec<String> {
-    let volumes = document["volumes"].as_array().cloned().unwrap_or_default();
-    let mut paths: Vec<String> =
-        volumes.iter().filter_map(|v| v["host"]["sourcePath"].as_str()).map(str::to_owned).collect();
+    let mut paths = patch::our_sources(document);
     paths.sort();
     paths
 }
 
-/// Several containers of several apps with a sidecar, ten containers near 64 KiB, one family for two racks, one family for a REPLICA
+/// Several containers of several apps with a sidecar, as many containers as can be near 64 KiB, one family for two racks, one family for a REPLICA
 /// and a DAEMON service, what a pipeline patched, and what can't be patched.
 pub(crate) fn every_kind_of_service_ends_where_the_rules_say(lab: &Lab) -> Result<String, Error> {
     const NONE: fn() -> Value = || json!({ "desiredCount": 0 });
@@ -62,11 +61,11 @@ pub(crate) fn every_kind_of_service_ends_where_the_rules_say(lab: &Lab) -> Resul
     })?;
     let large = source(lab, "large", |document| {
         let web = document["containerDefinitions"][0].clone();
-        for n in 1..10 {
+        for n in 1..9 {
             let mut other = web.clone();
             other["name"] = json!(format!("c{n}"));
             other["essential"] = json!(false);
-            other["dockerLabels"] = json!({ "padding": "x".repeat(6_700) });
+            other["dockerLabels"] = json!({ "padding": "x".repeat(7_400) });
             document["containerDefinitions"]
                 .as_array_mut()
                 .into_iter()

@@ -10,6 +10,7 @@ use lab::{
     wait,
 };
 use serde_json::{Value, json};
+use volumes_agent::patch;
 
 /// Lists that patching adds to; everything else stays as it was.
 const ADDED_TO: [&str; 3] = ["volumes", "placementConstraints", "containerDefinitions"];
@@ -67,13 +68,16 @@ fn same_but_for_what_is_ours(source: &Value, patched: &Value) -> Result<usize, E
     for list in ["volumes", "placementConstraints"] {
         starts_with(list, &source[list], &patched[list])?;
     }
-    let containers =
-        |document: &Value| document["containerDefinitions"].as_array().cloned().unwrap_or_default();
+    // Those that fill volumes are the agent's.
+    let containers = |document: &Value| {
+        patch::containers(document).filter(|c| !patch::is_ours(c)).cloned().collect::<Vec<_>>()
+    };
     let (before, after) = (containers(source), containers(patched));
     expect(before.len() == after.len(), "as many containers", format!("{}", after.len()))?;
     for (before, after) in before.iter().zip(&after) {
         let place = format!("container {}: ", before["name"]);
-        compare(&place, before, after, &["mountPoints", "dockerLabels"])?;
+        compare(&place, before, after, &["mountPoints", "dockerLabels", "dependsOn"])?;
+        starts_with("dependsOn", &before["dependsOn"], &after["dependsOn"])?;
         starts_with("mountPoints", &before["mountPoints"], &after["mountPoints"])?;
         for (label, value) in before["dockerLabels"].as_object().into_iter().flatten() {
             expect(after["dockerLabels"][label] == *value, format!("the label {label}"), after.to_string())?;

@@ -314,7 +314,7 @@ fn rolled_out(lab: &Lab, service: &str, revision: &str) -> Result<Value, Error> 
 pub(crate) fn what_the_app_breaks_is_left_alone(lab: &Lab) -> Result<String, Error> {
     const NAME: &str = "broken-by-app";
     let theirs = under_the_breaker(lab, NAME, |document| {
-        document["containerDefinitions"][0]["dockerLabels"]["convox.volumes"] = json!("[\"/bin\"]");
+        document["containerDefinitions"][0]["dockerLabels"]["convox.volumes"] = json!("[\"/hides:/bin\"]");
     })?;
     // ECS's rollback takes its time: a new deployment in the middle of it would stall the service.
     lab.ecs_control("POST", "pace", &json!({ "least_rollout": 20 }))?;

@@ -3,7 +3,7 @@
 //! It has what that needs and nothing of the app's: no secrets, environment, ports, links, devices, health check, `volumesFrom`, ulimits
 //! or dependencies. That it is there is a function of the declarations alone, so that a pipeline and the daemon agree.
 
-use super::{Laid, PREFIX, PatchError, container_mut, hex, list, strip::Undo, volume_name};
+use super::{Laid, PatchError, SEEDING, container_mut, hex, list, strip::Undo, volume_name};
 use crate::{
     layout::Volume,
     mount::VOLUMES_ROOT,
@@ -125,11 +125,11 @@ fn one(document: &mut Value, group: &[&Laid<'_>], undo: &mut Undo) -> Result<(),
 
 /// By the container's name, or by a hash of it where it is too long.
 fn name(container: &str) -> String {
-    let name = format!("{PREFIX}seed-{container}");
+    let name = format!("{SEEDING}{container}");
     if name.len() <= LONGEST_NAME {
         return name;
     }
-    format!("{PREFIX}seed-{}", hex(&Sha256::digest(container.as_bytes()), 8))
+    format!("{SEEDING}{}", hex(&Sha256::digest(container.as_bytes()), 8))
 }
 
 /// Whether a log driver needs no other container of the task, and none of the app's secrets.
