@@ -264,12 +264,16 @@ fn doubled(pause: Duration, times: u32) -> Duration {
 /// instance was ready for it: the gate is what the patched revision asks for beyond its source.
 fn judge(tasks: &[StoppedTask], unplaced: Option<&str>) -> (Cause, String) {
     let all = || tasks.iter().flat_map(|task| &task.reasons);
-    let is_share = |reason: &&String| {
+    // The one that names the path says most.
+    let names_the_path = |reason: &&String| {
         let at_start = reason.contains("CannotStartContainer") || reason.contains("CannotCreateContainer");
-        let fills = reason.contains(SEEDING) || reason.contains(HELPER);
-        reason.contains("DockerTimeoutError") || fills || (at_start && reason.contains("/volumes/"))
+        at_start && reason.contains("/volumes/")
     };
-    if let Some(said) = all().find(is_share) {
+    let is_share = |reason: &&String| {
+        let fills = reason.contains(SEEDING) || reason.contains(HELPER);
+        reason.contains("DockerTimeoutError") || fills
+    };
+    if let Some(said) = all().find(names_the_path).or_else(|| all().find(is_share)) {
         return (Cause::Share, said.clone());
     }
     if tasks.is_empty()
