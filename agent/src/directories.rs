@@ -5,15 +5,13 @@
 //! alarm, since Docker would make an empty one without a word.
 
 use crate::{
+    chown,
     diagnostics::in_one_line,
     ownership::{Mode, Owner as Ownership},
-    record::{Left, Record, State, record_name},
-    share::{Created, Directory, ShareError},
+    record::{Left, Record, State, lock_name, record_name},
+    share::{Created, Directory, FILLED_FORMAT, ShareError},
 };
-use rustix::{
-    fs::{Gid, OFlags, Uid},
-    io::Errno,
-};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +25,7 @@ use std::{
 const MODE: u32 = 0o755;
 
 /// A user that is not root, for trying whether owners can be changed.
-const NOBODY: u32 = 65_534;
+const NOBODY: Ownership = Ownership { uid: 65_534, gid: 65_534 };
 
 /// How many volumes are asked about at a time: most of the time of each is a wait for the server.
 const AT_A_TIME: usize = 16;
@@ -76,8 +74,10 @@ impl Wanted {
 pub struct Ensured {
     /// Layout paths whose directory was made just now.
     pub made: Vec<String>,
-    /// Whether the share lets nobody change owners; tried only where a directory was made.
-    pub chown_denied: bool,
+    /// Those that stay whose the share says, since it lets nobody change owners; found out where a directory is new.
+    pub chown_denied: Vec<String>,
+    /// Those that are being filled just now, so that their records are to be looked at again.
+    pub busy: Vec<String>,
     /// Those that no container may be given.
     pub refused: Vec<Refused>,
 }
@@ -183,7 +183,12 @@ pub fn ensure(request: &EnsureRequest) -> Result<Ensured, ShareError> {
                     if had.was_made {
                         done.made.push(volume.path.clone());
                     }
-                    done.chown_denied |= had.chown_denied;
+                    if had.chown_denied {
+                        done.chown_denied.push(volume.path.clone());
+                    }
+                    if had.is_busy {
+                        done.busy.push(volume.path.clone());
+                    }
                 }
                 Err(why) => done.refused.push(Refused { path: volume.path.clone(), why }),
             }
@@ -197,8 +202,8 @@ pub fn ensure(request: &EnsureRequest) -> Result<Ensured, ShareError> {
         work();
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if !done.made.is_empty() && !done.chown_denied {
-        done.chown_denied = !share.lets_owners_change()?;
+    if !done.made.is_empty() && done.chown_denied.is_empty() && !share.lets_owners_change()? {
+        done.chown_denied.clone_from(&done.made);
     }
     Ok(done)
 }
@@ -271,8 +276,7 @@ impl Share<'_> {
     fn lets_owners_change(&self) -> Result<bool, ShareError> {
         let name = format!(".chown.{:016x}", fastrand::u64(..));
         let file = self.records.file(&name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
-        let changed =
-            allowed(rustix::fs::fchown(&file, Some(Uid::from_raw(NOBODY)), Some(Gid::from_raw(NOBODY))));
+        let changed = chown::of_open(&file, NOBODY);
         self.records.remove(&name)?;
         changed.map_err(self.records.failed("changing the owner of a file"))
     }
@@ -313,7 +317,9 @@ impl Share<'_> {
             }
         };
         let inode = directory.inode()?;
-        let mut had = Had { was_made, chown_denied: false };
+        let mut had = Had { was_made, chown_denied: false, is_busy: false };
+        // Who reads an older format has never heard of volumes that are filled, and none is then.
+        let left = wanted.left.filter(|_| self.request.format >= FILLED_FORMAT);
         let record = match record {
             Some(record) => Some(record),
             None => {
@@ -324,7 +330,7 @@ impl Share<'_> {
                 let record = Record {
                     format: self.request.format,
                     path: path.to_owned(),
-                    state: wanted.left.map_or(State::Made, |why| State::Left { why }),
+                    state: left.map_or(State::Made, |why| State::Left { why }),
                     inode,
                     made_at: self.request.now.clone(),
                     made_by: self.request.by.clone(),
@@ -345,20 +351,35 @@ impl Share<'_> {
                 found: inode,
                 record: name,
             }),
-            Some(mut record) => {
-                let asked = (wanted.owner, wanted.mode);
-                let left = wanted.left.filter(|_| record.state == State::Made);
-                if left.is_some() || (record.owner, record.mode) != asked {
-                    (record.owner, record.mode) = asked;
-                    if let Some(why) = left {
-                        record.state = State::Left { why };
-                    }
-                    self.records.replace(&name, &record)?;
-                }
+            Some(record) => {
+                had.is_busy = self.update(record, wanted, left)?;
                 Ok(had)
             }
             None => Ok(had),
         }
+    }
+
+    /// Notes in a record that is there what is asked for by now. `true`: not yet, since a container fills the volume.
+    fn update(&self, record: Record, wanted: &Wanted, left: Option<Left>) -> Result<bool, ShareError> {
+        let as_asked = |mut record: Record| {
+            (record.owner, record.mode) = (wanted.owner, wanted.mode);
+            if let Some(why) = left.filter(|_| record.state == State::Made) {
+                record.state = State::Left { why };
+                record.format = self.request.format;
+            }
+            record
+        };
+        if as_asked(record.clone()) == record {
+            return Ok(false);
+        }
+        // A container may be writing it as well: who has the lock, and reads what is there by then, loses nothing of the other's.
+        let Some(_lock) = self.records.lock(&lock_name(&record.path))? else { return Ok(true) };
+        let name = record_name(&record.path);
+        self.records.refresh()?;
+        if let Some(record) = self.records.read::<Record>(&name)? {
+            self.records.replace(&name, &as_asked(record))?;
+        }
+        Ok(false)
     }
 
     /// In one walk where it is there; where something else is on the way, the walk by components says what.
@@ -392,28 +413,110 @@ impl Share<'_> {
 struct Had {
     was_made: bool,
     chown_denied: bool,
-}
-
-/// Whether an owner was changed; not, on a share that lets nobody do that.
-fn allowed(changed: Result<(), Errno>) -> Result<bool, Errno> {
-    match changed {
-        Ok(()) => Ok(true),
-        Err(Errno::PERM | Errno::ACCESS) => Ok(false),
-        Err(errno) => Err(errno),
-    }
+    is_busy: bool,
 }
 
 /// Gives a new directory its owner and mode. `false`: the share lets nobody change owners.
 fn dress(directory: &Directory, wanted: &Wanted) -> Result<bool, ShareError> {
-    let mut is_given = true;
-    if let Some(Ownership { uid, gid }) = wanted.owner {
-        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        is_given = allowed(rustix::fs::fchown(directory.as_fd(), uid, gid))
-            .map_err(directory.failed("changing the owner"))?;
-    }
+    let is_given = match wanted.owner {
+        Some(owner) => {
+            chown::of_open(directory.as_fd(), owner).map_err(directory.failed("changing the owner"))?
+        }
+        None => true,
+    };
     if let Some(mode) = wanted.mode {
         rustix::fs::fchmod(directory.as_fd(), rustix::fs::Mode::from_raw_mode(mode.bits()))
             .map_err(directory.failed("changing the mode"))?;
     }
     Ok(is_given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const PATH: &str = "r-a/web/data";
+
+    fn request(format: u32) -> EnsureRequest {
+        EnsureRequest { volumes: Vec::new(), by: "i-1".to_owned(), now: "t".to_owned(), format }
+    }
+
+    fn wanted(left: Option<Left>, owner: Option<&str>) -> Wanted {
+        Wanted {
+            rack: "r".to_owned(),
+            app: "a".to_owned(),
+            path: PATH.to_owned(),
+            owner: owner.map(|owner| owner.parse().unwrap()),
+            mode: None,
+            left,
+        }
+    }
+
+    /// What is done on a share that is a directory of this machine.
+    fn on_a_share(name: &str, format: u32, test: impl FnOnce(&Share<'_>, &dyn Fn() -> Record)) {
+        let path =
+            std::env::temp_dir().join(format!("volumes-agent-directories-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        for folder in ["owners", "records"] {
+            fs::create_dir(path.join(folder)).unwrap();
+        }
+        let open = |folder: &str| Directory::anywhere(path.join(folder), folder).unwrap();
+        let request = request(format);
+        let share =
+            Share { root: open(""), owners: open("owners"), records: open("records"), request: &request };
+        test(&share, &|| open("records").read(&record_name(PATH)).unwrap().unwrap());
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_new_directory_is_whose_it_is_to_be_and_an_existing_one_never() {
+        on_a_share("owner", FILLED_FORMAT, |share, record| {
+            share.volume(&wanted(None, Some("7:8"))).unwrap();
+            assert!(share.directory(PATH).unwrap().unwrap().inode().is_ok_and(|inode| record().is_of(inode)));
+            let owner = || {
+                let stat = rustix::fs::fstat(share.directory(PATH).unwrap().unwrap().as_fd()).unwrap();
+                Ownership { uid: stat.st_uid, gid: stat.st_gid }
+            };
+            assert_eq!(Some(owner()), "7:8".parse().ok());
+            share.volume(&wanted(None, Some("9:9"))).unwrap();
+            assert_eq!(Some(owner()), "7:8".parse().ok(), "never changed by itself");
+            assert_eq!(record().owner, "9:9".parse().ok(), "and told as drift");
+        });
+    }
+
+    #[test]
+    fn a_record_that_a_container_is_writing_is_left_for_later() {
+        on_a_share("busy", FILLED_FORMAT, |share, record| {
+            share.volume(&wanted(None, None)).unwrap();
+            let lock = share.records.lock(&lock_name(PATH)).unwrap();
+            assert!(share.volume(&wanted(Some(Left::Held), None)).unwrap().is_busy);
+            let mut filled = record();
+            filled.state =
+                State::Seeding { next: 5, sibling: ".s".to_owned(), entries: 1, chown_denied: false };
+            share.records.replace(&record_name(PATH), &filled).unwrap();
+            drop(lock);
+            assert!(!share.volume(&wanted(Some(Left::Held), Some("7:8"))).unwrap().is_busy);
+            assert_eq!(record().state, filled.state, "it is being filled: nothing of that is lost");
+            assert_eq!(record().owner, "7:8".parse().ok());
+        });
+    }
+
+    #[test]
+    fn what_older_agents_do_not_know_is_not_written_while_they_are_alive() {
+        on_a_share("format", 1, |share, record| {
+            share.volume(&wanted(Some(Left::Held), None)).unwrap();
+            assert_eq!((record().state, record().format), (State::Made, 1));
+            let request = request(FILLED_FORMAT);
+            let newer = Share {
+                request: &request,
+                root: share.root.again().unwrap(),
+                owners: share.owners.again().unwrap(),
+                records: share.records.again().unwrap(),
+            };
+            newer.volume(&wanted(Some(Left::Held), None)).unwrap();
+            assert_eq!((record().state, record().format), (State::Left { why: Left::Held }, FILLED_FORMAT));
+        });
+    }
 }

@@ -4,6 +4,7 @@
 //! puts in the way is given away as what it is, a symlink.
 
 use crate::{
+    chown,
     mount::VOLUMES_ROOT,
     order::RECORDS,
     ownership::Owner,
@@ -11,7 +12,7 @@ use crate::{
     share::{AGENT_DIRECTORY, Directory, ShareError},
 };
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags},
     io::Errno,
 };
 use std::{
@@ -22,8 +23,6 @@ use std::{
 
 /// How often it is told how far it is.
 const TELLS: Duration = Duration::from_secs(2);
-/// Deeper directories than this are not gone into: each on the way is held open.
-const DEEPEST: usize = 500;
 
 /// How far it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +68,7 @@ impl GivingError {
             Self::Share(_) => "`volumes-agent doctor` tells what is wrong with the share",
             Self::NoVolume(_) => "`volumes-agent ls` lists them",
             Self::NoOwner(_) => "name it, as in `1000:1000`, or set `owner` in `x-volumes`",
-            Self::Failed { errno: Errno::PERM | Errno::ACCESS, .. } => {
+            Self::Failed { errno: Errno::PERM, .. } => {
                 "the share lets nobody change owners: an access point with a user of its own, or an export that squashes root"
             }
             Self::Failed { .. } => "call it again: it goes on where it ended",
@@ -104,11 +103,11 @@ fn give_below(
     let record = record.ok_or_else(no_volume)?;
     let owner = to.or(record.owner).ok_or_else(|| GivingError::NoOwner(path.to_owned()))?;
     let volume = root.open(path)?.ok_or_else(no_volume)?;
-    let mut giving =
-        Giving { given: Given { owner, looked_at: 0, changed: 0 }, told: Instant::now(), tell, path };
+    let given = Given { owner, looked_at: 0, changed: 0 };
+    let mut giving = Giving { given, told: Instant::now(), tell, path: path.to_owned() };
     let directory =
         volume.as_fd().try_clone_to_owned().map_err(|error| giving.failed("opening", c"")(errno(&error)))?;
-    giving.below(&directory, 0)?;
+    giving.below(&directory)?;
     giving.one(&directory, c"")?;
     Ok(giving.given)
 }
@@ -121,19 +120,19 @@ struct Giving<'a> {
     given: Given,
     told: Instant,
     tell: &'a dyn Fn(&Given),
-    path: &'a str,
+    /// The directory that it is in, for messages.
+    path: String,
 }
 
 impl Giving<'_> {
     fn failed(&self, call: &'static str, name: &CStr) -> impl FnOnce(Errno) -> GivingError + use<> {
-        let path = format!("{}/…/{}", self.path, name.to_string_lossy());
-        let path = if name.is_empty() { self.path.to_owned() } else { path };
+        let path = format!("{}/{}", self.path, name.to_string_lossy()).trim_end_matches('/').to_owned();
         let changed = self.given.changed;
         move |errno| GivingError::Failed { call, path, errno, changed }
     }
 
     /// All that is in a directory.
-    fn below(&mut self, directory: &OwnedFd, depth: usize) -> Result<(), GivingError> {
+    fn below(&mut self, directory: &OwnedFd) -> Result<(), GivingError> {
         let listed = Dir::read_from(directory).map_err(self.failed("listing", c""))?;
         for entry in listed {
             let entry = entry.map_err(self.failed("listing", c""))?;
@@ -141,10 +140,15 @@ impl Giving<'_> {
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            if entry.file_type() != FileType::RegularFile && depth < DEEPEST {
+            if entry.file_type() != FileType::RegularFile {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 match rustix::fs::openat(directory, name, flags, Mode::empty()) {
-                    Ok(inner) => self.below(&inner, depth + 1)?,
+                    Ok(inner) => {
+                        let above = self.path.len();
+                        self.path = format!("{}/{}", self.path, name.to_string_lossy());
+                        self.below(&inner)?;
+                        self.path.truncate(above);
+                    }
                     // No directory, or removed meanwhile.
                     Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT | Errno::STALE | Errno::NXIO) => {}
                     Err(errno) => return Err(self.failed("opening", name)(errno)),
@@ -166,9 +170,9 @@ impl Giving<'_> {
         self.given.looked_at += 1;
         let Owner { uid, gid } = self.given.owner;
         if (stat.st_uid, stat.st_gid) != (uid, gid) {
-            let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            match rustix::fs::chownat(directory, name, uid, gid, flags) {
-                Ok(()) => self.given.changed += 1,
+            match chown::of_entry(directory, name, self.given.owner) {
+                Ok(true) => self.given.changed += 1,
+                Ok(false) => return Err(self.failed("changing the owner", name)(Errno::PERM)),
                 Err(Errno::NOENT | Errno::STALE) => {}
                 Err(errno) => return Err(self.failed("changing the owner", name)(errno)),
             }

@@ -260,8 +260,8 @@ fn doubled(pause: Duration, times: u32) -> Duration {
 }
 
 /// Whose fault it was, by ECS's words: a source on the volumes root that can't be bound is the share's, and so is a Docker that
-/// didn't answer in time (it waits for the share), and a volume that could not be filled; an app can cause none of these. Where no task of the revision was ever started, it is that no
-/// instance was ready for it: the gate is what the patched revision asks for beyond its source.
+/// didn't answer in time (it waits for the share), and a volume that could not be filled; an app can cause none of these. Where no task of
+/// the revision was ever started, it is that no instance was ready for it: the gate is what the patched revision asks for beyond its source.
 fn judge(tasks: &[StoppedTask], unplaced: Option<&str>) -> (Cause, String) {
     let all = || tasks.iter().flat_map(|task| &task.reasons);
     // The one that names the path says most.

@@ -120,4 +120,4 @@ pub mod target_search;
 pub mod trouble;
 pub mod yaml;
 
-pub use volumes_agent_seed::{order, ownership, record, share};
+pub use volumes_agent_seed::{chown, order, ownership, record, share};

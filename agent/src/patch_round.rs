@@ -58,7 +58,7 @@ const DOCUMENTS_KEPT: usize = 64;
 /// What the leader knows from earlier rounds of its term.
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// The format that readings are of: what a revision becomes depends on it.
+    /// The format that all else is of: what a revision becomes, and what is noted of its volumes, depends on it.
     format: u32,
     /// By revision, and whether it is for a daemon. Revisions never change.
     readings: HashMap<(String, bool), Arc<Reading>>,
@@ -214,6 +214,7 @@ impl Round {
         let mut round = self;
         if round.memory.format != round.format {
             round.memory.readings.clear();
+            round.memory.ensured.clear();
             round.memory.format = round.format;
         }
         let mut running = Running {

@@ -23,6 +23,7 @@ use std::{
 use tokio::net::TcpListener;
 use volumes_agent::{
     aws,
+    directories::Ensured,
     ecs::Ecs,
     patch_round::{Memory, Round},
     share_worker::{Answers, Request, WorkerError},
@@ -346,7 +347,7 @@ impl Answers for Share {
     ) -> Result<A, WorkerError> {
         let answer = match request {
             Request::Paused => "false".to_owned(),
-            Request::Ensure(_) => "{\"made\":[],\"refused\":[]}".to_owned(),
+            Request::Ensure(_) => serde_json::json!(Ensured::default()).to_string(),
             Request::ReadHistories { .. } => "[{\"format\":1,\"services\":{}},null]".to_owned(),
             Request::WriteHistories { histories, .. } => {
                 *self.0.lock().unwrap() = serde_json::to_string(histories).ok();

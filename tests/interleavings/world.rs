@@ -10,7 +10,10 @@ use std::{
     hash::Hash,
     time::Duration,
 };
-use volumes_agent::reading::{Reader, Reading};
+use volumes_agent::{
+    directories::Ensured,
+    reading::{Reader, Reading},
+};
 
 /// Time nearly stands still: no deployment ends, and none fails.
 const START: Duration = Duration::from_secs(1_000_000);
@@ -157,7 +160,7 @@ impl World {
             "ensure" => {
                 let paths = content["volumes"].as_array().unwrap().iter();
                 self.directories.extend(paths.map(|one| one["path"].as_str().unwrap().to_owned()));
-                Some("{\"made\":[],\"refused\":[]}".to_owned())
+                Some(serde_json::to_string(&Ensured::default()).unwrap())
             }
             other => panic!("the share is asked for {other}"),
         }

@@ -4,9 +4,12 @@
 //! What Docker copies: moby, `daemon/volumes_linux.go` and containerd's `continuity/fs.CopyDir`. A share is slow by the call and not by the
 //! byte, so that [`AT_A_TIME`] files are copied at once.
 
-use crate::ownership::{Mode as Permissions, Owner};
+use crate::{
+    chown,
+    ownership::{Mode as Permissions, Owner},
+};
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps},
     io::Errno,
 };
 use std::{
@@ -16,7 +19,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
 };
 
@@ -103,7 +106,7 @@ impl Looks {
     /// The call's.
     pub fn give(self, directory: impl AsFd) -> Result<bool, Errno> {
         let directory = directory.as_fd();
-        let is_given = allowed(rustix::fs::fchown(directory, uid(self.owner), gid(self.owner)))?;
+        let is_given = chown::of_open(directory, self.owner)?;
         rustix::fs::fchmod(directory, Mode::from_raw_mode(self.mode.bits()))?;
         rustix::fs::futimens(directory, &self.timestamps())?;
         Ok(is_given)
@@ -112,23 +115,6 @@ impl Looks {
     fn timestamps(self) -> Timestamps {
         let time = |(tv_sec, tv_nsec): (i64, i64)| Timespec { tv_sec, tv_nsec: tv_nsec as _ };
         Timestamps { last_access: time(self.times[0]), last_modification: time(self.times[1]) }
-    }
-}
-
-fn uid(owner: Owner) -> Option<Uid> {
-    Some(Uid::from_raw(owner.uid))
-}
-
-fn gid(owner: Owner) -> Option<Gid> {
-    Some(Gid::from_raw(owner.gid))
-}
-
-/// `false` where the share lets nobody change owners: EFS's access points with a user of their own, a server that squashes.
-fn allowed(changed: Result<(), Errno>) -> Result<bool, Errno> {
-    match changed {
-        Ok(()) => Ok(true),
-        Err(Errno::PERM | Errno::ACCESS) => Ok(false),
-        Err(errno) => Err(errno),
     }
 }
 
@@ -149,7 +135,7 @@ pub fn is_of_an_image(directory: impl AsFd) -> Result<bool, Errno> {
 /// # Errors
 /// The first that happened; `destination` then has a part of it.
 pub fn copy(source: OwnedFd, destination: OwnedFd) -> Result<Copied, CopyError> {
-    let all = Copy::default();
+    let all = Known::default();
     let (queue, files) = sync_channel(AT_A_TIME * 4);
     let files = Mutex::new(files);
     let mut walk =
@@ -159,7 +145,7 @@ pub fn copy(source: OwnedFd, destination: OwnedFd) -> Result<Copied, CopyError> 
         for _ in 0..AT_A_TIME {
             scope.spawn(|| all.work(&files));
         }
-        all.note(walk.directory(&root, &queue));
+        all.note(walk.below(&root, &mut Vec::new(), &queue));
         drop(queue);
     });
     // Only now is all of it there: links to it, and directories that nothing is added to any more.
@@ -201,7 +187,7 @@ struct File {
 
 /// What all threads know.
 #[derive(Default)]
-struct Copy {
+struct Known {
     is_over: AtomicBool,
     entries: AtomicU64,
     bytes: AtomicU64,
@@ -210,7 +196,7 @@ struct Copy {
     failed: Mutex<Option<CopyError>>,
 }
 
-impl Copy {
+impl Known {
     fn note(&self, done: Result<(), CopyError>) {
         if let Err(error) = done {
             self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -227,11 +213,10 @@ impl Copy {
         left_out.push(format!("{path} ({why})"));
     }
 
-    fn chowned(&self, changed: Result<(), Errno>) -> Result<(), Errno> {
-        if !allowed(changed)? {
+    fn chowned(&self, is_given: bool) {
+        if !is_given {
             self.chown_denied.store(true, Ordering::Relaxed);
         }
-        Ok(())
     }
 
     fn work(&self, files: &Mutex<Receiver<File>>) {
@@ -257,8 +242,7 @@ impl Copy {
             .map_err(failed("making"))?;
         let bytes = contents(from.as_fd(), to.as_fd(), stat, buffer).map_err(failed("copying"))?;
         let looks = Looks::of_stat(stat);
-        self.chowned(rustix::fs::fchown(&to, uid(looks.owner), gid(looks.owner)))
-            .map_err(failed("changing the owner"))?;
+        self.chowned(chown::of_open(&to, looks.owner).map_err(failed("changing the owner"))?);
         // After the owner: a change of that takes set-user-id bits away (chown(2)).
         rustix::fs::fchmod(&to, Mode::from_raw_mode(looks.mode.bits()))
             .map_err(failed("changing the mode"))?;
@@ -336,7 +320,7 @@ fn has_capabilities(file: impl AsFd) -> bool {
 
 /// What the one thread knows that walks.
 struct Walk<'a> {
-    all: &'a Copy,
+    all: &'a Known,
     /// Files of several names, by device and inode: the first name.
     linked: HashMap<(u64, u64), Vec<CString>>,
     /// The further ones, with the first.
@@ -345,23 +329,12 @@ struct Walk<'a> {
     directories: BTreeMap<Vec<CString>, Looks>,
 }
 
-/// How deep an image's directories may be.
-const DEEPEST: usize = 500;
-
 impl Walk<'_> {
-    fn directory(
-        &mut self,
-        place: &Arc<Place>,
-        queue: &std::sync::mpsc::SyncSender<File>,
-    ) -> Result<(), CopyError> {
-        self.below(place, &mut Vec::new(), queue)
-    }
-
     fn below(
         &mut self,
         place: &Arc<Place>,
         way: &mut Vec<CString>,
-        queue: &std::sync::mpsc::SyncSender<File>,
+        queue: &SyncSender<File>,
     ) -> Result<(), CopyError> {
         let listed = Dir::read_from(&place.source).map_err(place.failed("listing", c"."))?;
         for entry in listed {
@@ -387,7 +360,7 @@ impl Walk<'_> {
         way: &mut Vec<CString>,
         name: CString,
         stat: Stat,
-        queue: &std::sync::mpsc::SyncSender<File>,
+        queue: &SyncSender<File>,
     ) -> Result<(), CopyError> {
         let failed = |call| place.failed(call, &name);
         let kind = FileType::from_raw_mode(stat.st_mode);
@@ -452,16 +425,12 @@ impl Walk<'_> {
         way: &mut Vec<CString>,
         name: &CStr,
         looks: Looks,
-        queue: &std::sync::mpsc::SyncSender<File>,
+        queue: &SyncSender<File>,
     ) -> Result<(), CopyError> {
         let failed = |call| place.failed(call, name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let source =
             rustix::fs::openat(&place.source, name, flags, Mode::empty()).map_err(failed("opening"))?;
-        if way.len() > DEEPEST {
-            self.all.leave_out(&place.path_of(name), "too deep");
-            return Ok(());
-        }
         if !is_of_an_image(&source).map_err(failed("looking"))? {
             self.all.leave_out(&place.path_of(name), "no part of the image is mounted there");
             return Ok(());
@@ -478,9 +447,9 @@ impl Walk<'_> {
     /// Owner and times of what can't be opened.
     fn own(&self, place: &Place, name: &CStr, looks: Looks) -> Result<(), CopyError> {
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let changed =
-            rustix::fs::chownat(&place.destination, name, uid(looks.owner), gid(looks.owner), flags);
-        self.all.chowned(changed).map_err(place.failed("changing the owner", name))?;
+        let is_given = chown::of_entry(&place.destination, name, looks.owner)
+            .map_err(place.failed("changing the owner", name))?;
+        self.all.chowned(is_given);
         match rustix::fs::utimensat(&place.destination, name, &looks.timestamps(), flags) {
             // A server need not keep times of symlinks.
             Ok(()) | Err(Errno::OPNOTSUPP) => {}
@@ -513,9 +482,7 @@ impl Walk<'_> {
             let is_given = rustix::fs::openat(&root.destination, &name, flags, Mode::empty())
                 .and_then(|directory| looks.give(directory))
                 .map_err(root.failed("changing the looks", &name))?;
-            if !is_given {
-                self.all.chown_denied.store(true, Ordering::Relaxed);
-            }
+            self.all.chowned(is_given);
         }
         Ok(())
     }

@@ -9,10 +9,12 @@
 //! | [`ownership`] | owners and modes as they are written |
 //! | [`order`] | what a seeding container is told to do, and where it finds things |
 //! | [`record`] | what a volume's record says |
-//! | [`share`] | the share: walks below held descriptors, records written whole |
+//! | [`share`] | the share: walks below held descriptors, records written whole, locks |
+//! | [`chown`] | owners of what lies there |
 //! | [`copy`] | a directory of an image into an empty one on the share |
 //! | [`seeding`] | one volume, from its record's word to a filled directory |
 
+pub mod chown;
 pub mod copy;
 pub mod order;
 pub mod ownership;

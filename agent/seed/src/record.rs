@@ -42,6 +42,12 @@ pub enum State {
         next: u64,
         /// Its name, beside the volume.
         sibling: String,
+        /// How many entries it has.
+        #[serde(default)]
+        entries: u64,
+        /// Whether the share let nobody change owners.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        chown_denied: bool,
     },
     /// It has what the image had.
     Seeded {
@@ -116,7 +122,7 @@ pub fn record_name(path: &str) -> String {
     format!("{}.json", hashed(path))
 }
 
-/// The file name of the lock that who fills a volume holds, beside its record.
+/// The file name of the lock, beside its record, that whoever changes a record holds.
 pub fn lock_name(path: &str) -> String {
     format!(".{}.lock", hashed(path))
 }
@@ -140,7 +146,7 @@ mod tests {
         let mut record: Record = serde_json::from_value(text.clone()).unwrap();
         assert_eq!((record.state.clone(), record.owner), (State::Made, None));
         assert_eq!(serde_json::to_value(&record).unwrap(), text);
-        record.state = State::Seeding { next: 8, sibling: ".s".to_owned() };
+        record.state = State::Seeding { next: 8, sibling: ".s".to_owned(), entries: 1, chown_denied: false };
         assert!(record.is_of(7) && record.is_of(8) && !record.is_of(9));
         record.state = State::Left { why: Left::NotEmpty };
         let written = serde_json::to_value(&record).unwrap();

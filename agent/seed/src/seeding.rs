@@ -8,19 +8,19 @@
 
 use crate::{
     copy::{self, Copied, CopyError, Looks},
-    order::{self, Order},
+    order::{self, Order, RECORDS},
     record::{self, Left, Record, State},
-    share::{self, Created, Directory, FORMAT, ShareError},
+    share::{self, AGENT_DIRECTORY, Created, Directory, FORMAT, ShareError, VOLUMES_ROOT},
 };
 use rustix::{
-    fs::{AtFlags, FileType, FlockOperation, Mode, OFlags},
+    fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
 use std::{
     fmt,
     fs::File,
-    io::{Seek, Write},
-    os::fd::{AsFd, OwnedFd},
+    io::{self, Seek, Write},
+    os::fd::{AsRawFd, OwnedFd},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -76,19 +76,19 @@ pub enum SeedingError {
         /// Why.
         source: CopyError,
     },
-    /// A call on the volume's directory or the image's.
-    #[error("{call} of `{path}` failed: {errno}")]
-    Failed {
+    /// A call on the image's directory.
+    #[error("{call} of the image's `{target}` failed: {errno}")]
+    Image {
         /// What was tried.
         call: &'static str,
-        /// On what.
-        path: String,
+        /// The path in the image.
+        target: String,
         /// The error.
         errno: Errno,
     },
     /// The directory is not the recorded one.
     #[error(
-        "the directory of volume `{path}` {what}, made at {made_at} by {made_by}: put it back, or, to go on with what is there, remove the record `.volumes-agent/volumes/{record}`"
+        "the directory of volume {VOLUMES_ROOT}/{path} {what}, made at {made_at} by {made_by}: put it back, or, to go on with what is there, remove the record {VOLUMES_ROOT}/{AGENT_DIRECTORY}/{RECORDS}/{record} and start the task anew"
     )]
     NotTheRecorded {
         /// Layout path.
@@ -148,7 +148,12 @@ impl Volume<'_> {
 
     fn failed(&self, call: &'static str) -> impl FnOnce(Errno) -> SeedingError {
         let path = self.order.path.clone();
-        move |errno| SeedingError::Failed { call, path, errno }
+        move |errno| ShareError::Failed { call, path, errno }.into()
+    }
+
+    fn of_the_image(&self, call: &'static str) -> impl FnOnce(Errno) -> SeedingError {
+        let target = self.order.target.clone();
+        move |errno| SeedingError::Image { call, target, errno }
     }
 
     /// The directory, by the server's word, with the one that it is in. `None`: it, or that one, is not there.
@@ -199,18 +204,14 @@ impl Volume<'_> {
         })
     }
 
-    /// Waits until no other host has it. The kernel lets go of it when this process ends, and the server when this host is gone for a
-    /// lease.
+    /// Waits until no other container, on any host, has it.
     fn lock(&self, tell: Tell<'_>) -> Result<File, SeedingError> {
         let name = record::lock_name(&self.order.path);
-        let file = File::from(self.site.records.file(&name, OFlags::RDWR | OFlags::CREATE)?);
         let begun = Instant::now();
         let mut said: Option<Instant> = None;
         loop {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(file),
-                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
-                Err(errno) => return Err(self.failed("locking")(errno)),
+            if let Some(lock) = self.site.records.lock(&name)? {
+                return Ok(lock);
             }
             if said.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
                 tell(format_args!(
@@ -232,12 +233,10 @@ impl Volume<'_> {
         let mut record = match record.state.clone() {
             State::Seeded { .. } | State::Left { .. } => return Ok(Outcome::Before(record.state)),
             State::Made => record,
-            State::Seeding { next, sibling } => {
-                match self.resumed(record, &parent, &directory, next, &sibling)? {
-                    Resumed::Filled(copied) => return Ok(Outcome::Filled(copied)),
-                    Resumed::ToBegin(record) => record,
-                }
-            }
+            State::Seeding { .. } => match self.resumed(record, &parent, &directory)? {
+                Resumed::Filled(copied) => return Ok(Outcome::Filled(copied)),
+                Resumed::ToBegin(record) => record,
+            },
         };
         self.remove_siblings(&parent)?;
         if !directory.is_empty()? {
@@ -255,29 +254,28 @@ impl Volume<'_> {
             }
         };
         let looks = self.looks(&record, &image)?;
-        if share::is_empty(&image).map_err(self.failed("listing"))? {
+        if share::is_empty(&image).map_err(self.of_the_image("listing"))? {
             let chown_denied = !looks.give(directory.as_fd()).map_err(self.failed("changing the owner"))?;
             self.seeded(record, 0, chown_denied)?;
             return Ok(Outcome::Dressed);
         }
         let sibling = format!("{}{:016x}", record::sibling_prefix(&self.order.path), fastrand::u64(..));
         let (filled, _) = parent.make(&sibling, 0o700)?;
-        let destination = filled
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|error| self.failed("opening")(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-        let copied = copy::copy(image, destination).map_err(|source| {
+        let destination =
+            filled.as_fd().try_clone_to_owned().map_err(|error| self.failed("opening")(errno(&error)))?;
+        let mut copied = copy::copy(image, destination).map_err(|source| {
             // What can be removed now need not lie on a share that is full; the next start sees to the rest.
             let _ = remove_tree(&parent, &sibling);
             SeedingError::Copy { target: self.order.target.clone(), source }
         })?;
-        let chown_denied = !looks.give(filled.as_fd()).map_err(self.failed("changing the owner"))?;
+        copied.chown_denied |= !looks.give(filled.as_fd()).map_err(self.failed("changing the owner"))?;
         // The lock is lost where this host was away for longer than its lease: then another one may be at it.
         self.still_have(lock)?;
-        record.state = State::Seeding { next: filled.inode()?, sibling: sibling.clone() };
+        let Copied { entries, chown_denied, .. } = copied;
+        record.state = State::Seeding { next: filled.inode()?, sibling, entries, chown_denied };
         self.write(&record)?;
-        self.put(&parent, &directory, &sibling, looks)?;
-        self.finish(record, &parent, copied.entries, copied.chown_denied || chown_denied)?;
+        self.put(&parent, &directory, &filled)?;
+        self.finish(record, &parent, entries, chown_denied)?;
         Ok(Outcome::Filled(copied))
     }
 
@@ -307,35 +305,31 @@ impl Volume<'_> {
         }
     }
 
-    /// What an earlier start came to.
+    /// What an earlier start came to, by a record that says that it was filling.
     fn resumed(
         &self,
         mut record: Record,
         parent: &Directory,
         directory: &Directory,
-        next: u64,
-        sibling: &str,
     ) -> Result<Resumed, SeedingError> {
-        let copied = Copied::default();
-        if directory.inode()? == next {
-            // It was renamed, and that was all that was left to do.
-            self.finish(record, parent, 0, false)?;
-            return Ok(Resumed::Filled(copied));
-        }
-        parent.refresh()?;
-        let complete = parent.open(sibling)?.filter(|found| found.inode().is_ok_and(|inode| inode == next));
-        let Some(complete) = complete else {
-            record.state = State::Made;
+        let State::Seeding { next, sibling, entries, chown_denied } = record.state.clone() else {
             return Ok(Resumed::ToBegin(record));
         };
-        let is_named = order::is_named(&self.order.path);
-        if !is_named && !directory.is_empty()? {
-            record.state = State::Made;
-            return Ok(Resumed::ToBegin(record));
+        let copied = Copied { entries, chown_denied, ..Copied::default() };
+        // Where it was renamed already, only noting that is left to do.
+        if directory.inode()? != next {
+            parent.refresh()?;
+            let complete =
+                parent.open(&sibling)?.filter(|found| found.inode().is_ok_and(|inode| inode == next));
+            // What is emptied into a named volume may be half in it.
+            let may_go_on = order::is_named(&self.order.path) || directory.is_empty()?;
+            let Some(complete) = complete.filter(|_| may_go_on) else {
+                record.state = State::Made;
+                return Ok(Resumed::ToBegin(record));
+            };
+            self.put(parent, directory, &complete)?;
         }
-        let looks = Looks::of(complete.as_fd()).map_err(self.failed("looking"))?;
-        self.put(parent, directory, sibling, looks)?;
-        self.finish(record, parent, 0, false)?;
+        self.finish(record, parent, entries, chown_denied)?;
         Ok(Resumed::Filled(copied))
     }
 
@@ -344,15 +338,14 @@ impl Volume<'_> {
         &self,
         parent: &Directory,
         directory: &Directory,
-        sibling: &str,
-        looks: Looks,
+        complete: &Directory,
     ) -> Result<(), SeedingError> {
         if !order::is_named(&self.order.path) {
-            return rustix::fs::renameat(parent.as_fd(), sibling, parent.as_fd(), self.name())
+            return rustix::fs::renameat(parent.as_fd(), complete.name(), parent.as_fd(), self.name())
                 .map_err(self.failed("renaming"));
         }
-        let Some(complete) = parent.open(sibling)? else { return Ok(()) };
-        for name in complete.names()? {
+        let looks = Looks::of(complete.as_fd()).map_err(self.failed("looking"))?;
+        for name in share::raw_names(complete.as_fd()).map_err(self.failed("listing"))? {
             match rustix::fs::statat(directory.as_fd(), &name, AtFlags::SYMLINK_NOFOLLOW) {
                 // Whoever holds the volume made it meanwhile, and it is theirs.
                 Ok(_) => continue,
@@ -396,19 +389,18 @@ impl Volume<'_> {
     fn image(&self) -> Result<Option<OwnedFd>, SeedingError> {
         let path = format!("{}{}", self.site.image, self.order.target);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let failed = |call, errno| SeedingError::Failed { call, path: path.clone(), errno };
         let found = match rustix::fs::open(&path, flags, Mode::empty()) {
             Ok(found) => found,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-            Err(errno) => return Err(failed("opening", errno)),
+            Err(errno) => return Err(self.of_the_image("opening")(errno)),
         };
-        let is_image = copy::is_of_an_image(&found).map_err(|errno| failed("looking", errno))?;
+        let is_image = copy::is_of_an_image(&found).map_err(self.of_the_image("looking"))?;
         Ok(is_image.then_some(found))
     }
 
     /// What was asked for wins over what the image has.
     fn looks(&self, record: &Record, image: &OwnedFd) -> Result<Looks, SeedingError> {
-        let mut looks = Looks::of(image).map_err(self.failed("looking"))?;
+        let mut looks = Looks::of(image).map_err(self.of_the_image("looking"))?;
         looks.owner = record.owner.or(self.order.owner).unwrap_or(looks.owner);
         looks.mode = record.mode.or(self.order.mode).unwrap_or(looks.mode);
         Ok(looks)
@@ -429,9 +421,9 @@ impl Volume<'_> {
     /// A write through the descriptor that holds the lock: the kernel fails it where the server gave the lock to another.
     fn still_have(&self, lock: &mut File) -> Result<(), SeedingError> {
         let written = lock.rewind().and_then(|()| lock.write_all(self.site.by.as_bytes()));
-        written.and_then(|()| lock.sync_all()).map_err(|error| {
-            self.failed("writing to the lock")(Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        })
+        written
+            .and_then(|()| lock.sync_all())
+            .map_err(|error| self.failed("writing to the lock")(errno(&error)))
     }
 
     /// What earlier starts left behind.
@@ -456,44 +448,17 @@ fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-/// Removes a directory of ours with all that is in it, following nothing.
-fn remove_tree(parent: &Directory, name: &str) -> Result<(), Errno> {
-    remove_below(parent.as_fd(), &std::ffi::CString::new(name).unwrap_or_default())
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
-fn remove_below(parent: impl AsFd, name: &std::ffi::CStr) -> Result<(), Errno> {
-    let parent = parent.as_fd();
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-        Err(Errno::ISDIR | Errno::PERM) => {}
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        Err(errno) => return Err(errno),
-    }
-    let directory = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-        Ok(directory) => directory,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(errno) => return Err(errno),
-    };
-    let listed = rustix::fs::Dir::read_from(&directory)?;
-    for entry in listed {
-        let entry = entry?;
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            continue;
-        }
-        if entry.file_type() == FileType::Directory {
-            remove_below(&directory, entry.file_name())?;
-        } else {
-            match rustix::fs::unlinkat(&directory, entry.file_name(), AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                // A listing need not tell what is a directory.
-                Err(Errno::ISDIR | Errno::PERM) => remove_below(&directory, entry.file_name())?,
-                Err(errno) => return Err(errno),
-            }
-        }
-    }
-    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(errno),
+/// Removes a directory of ours with all that is in it, following nothing.
+fn remove_tree(parent: &Directory, name: &str) -> Result<(), Errno> {
+    let path = format!("/proc/self/fd/{}/{name}", parent.as_fd().as_raw_fd());
+    match std::fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(errno(&error)),
     }
 }
 

@@ -5,7 +5,10 @@ use super::*;
 use crate::copy::tests::{Scratch, looks_of};
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, chown},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, chown},
+    },
     path::PathBuf,
 };
 
@@ -27,6 +30,7 @@ impl World {
         fs::write(home.join("config.xml"), "<jenkins/>").unwrap();
         fs::create_dir(home.join("plugins")).unwrap();
         fs::write(home.join("plugins/git.jpi"), "git").unwrap();
+        fs::write(home.join(std::ffi::OsStr::from_bytes(b"\xff")), "no UTF-8").unwrap();
         chown(&home, Some(1000), Some(1001)).unwrap();
         let order = Order { path: path.to_owned(), target: "/home".to_owned(), owner: None, mode: None };
         Self { scratch, order }
@@ -91,15 +95,16 @@ fn a_new_volume_gets_what_the_image_has_once() {
     for path in [PATH, NAMED] {
         let world = World::new("once", path);
         let before = fs::metadata(world.volume()).unwrap().ino();
-        assert!(matches!(world.seed().unwrap(), Outcome::Filled(Copied { entries: 3, .. })));
+        assert!(matches!(world.seed().unwrap(), Outcome::Filled(Copied { entries: 4, .. })));
         assert!(world.has_all(), "{path}");
         assert_eq!(world.beside(), ["home"], "nothing of ours is left");
         let after = fs::metadata(world.volume()).unwrap().ino();
         assert_eq!(before == after, path == NAMED, "a named volume's directory stays the same one");
         let record = world.record();
         assert_eq!(record.inode, after);
-        assert!(matches!(&record.state, State::Seeded { entries: 3, seeded_by, .. } if seeded_by == "i-1"));
+        assert!(matches!(&record.state, State::Seeded { entries: 4, seeded_by, .. } if seeded_by == "i-1"));
         fs::remove_file(world.volume().join("config.xml")).unwrap();
+        fs::remove_file(world.volume().join(std::ffi::OsStr::from_bytes(b"\xff"))).unwrap();
         fs::remove_dir_all(world.volume().join("plugins")).unwrap();
         assert!(matches!(world.seed().unwrap(), Outcome::Before(State::Seeded { .. })), "once");
         assert_eq!(fs::read_dir(world.volume()).unwrap().count(), 0);
@@ -195,18 +200,27 @@ fn a_start_that_ended_anywhere_is_taken_up_or_begun_again() {
             ("before it was noted", &|world| drop(complete(world))),
             ("before it was in its place", &|world| {
                 let (next, _) = complete(world);
-                world.write(|record| record.state = State::Seeding { next, sibling: sibling.clone() });
+                world.write(|record| {
+                    record.state =
+                        State::Seeding { next, sibling: sibling.clone(), entries: 3, chown_denied: false }
+                });
             }),
             ("half in its place, or before that was noted", &|world| {
                 let (next, beside) = complete(world);
-                world.write(|record| record.state = State::Seeding { next, sibling: sibling.clone() });
+                world.write(|record| {
+                    record.state =
+                        State::Seeding { next, sibling: sibling.clone(), entries: 3, chown_denied: false }
+                });
                 match path == NAMED {
                     true => fs::rename(beside.join("plugins"), world.volume().join("plugins")).unwrap(),
                     false => fs::rename(beside, world.volume()).unwrap(),
                 }
             }),
             ("noted, and a person removed the sibling", &|world| {
-                world.write(|record| record.state = State::Seeding { next: 1, sibling: sibling.clone() });
+                world.write(|record| {
+                    record.state =
+                        State::Seeding { next: 1, sibling: sibling.clone(), entries: 3, chown_denied: false }
+                });
             }),
         ];
         for (end, happened) in ends {

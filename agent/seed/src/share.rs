@@ -7,11 +7,12 @@
 
 use crate::ownership::{Mode as Permissions, Owner};
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags},
+    fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags},
     io::Errno,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
+    ffi::CString,
     io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
     time::Duration,
@@ -25,8 +26,10 @@ pub const AGENT_DIRECTORY: &str = ".volumes-agent";
 const NFS_SUPER_MAGIC: i64 = 0x6969;
 /// A record of ours is a few hundred bytes; more is not a record.
 const LARGEST_RECORD_BYTES: u64 = 16 * 1024 * 1024;
-/// The newest format of files on the share, which this agent reads, and writes where all others do: 2 has volumes that are filled.
-pub const FORMAT: u32 = 2;
+/// The newest format of files on the share, which this agent reads, and writes where all others read it.
+pub const FORMAT: u32 = FILLED_FORMAT;
+/// The format that has volumes which are filled. Agents that don't read it have no helper for that either.
+pub const FILLED_FORMAT: u32 = 2;
 /// The format that all agents read.
 pub const FIRST_FORMAT: u32 = 1;
 
@@ -194,6 +197,11 @@ impl Directory {
     pub fn again(&self) -> Result<Self, ShareError> {
         let fd = self.fd.try_clone().map_err(io("opening", &self.path))?;
         Ok(Self { fd, path: self.path.clone() })
+    }
+
+    /// Its own name, in the directory that it is in.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
     }
 
     /// The descriptor, for what has no function here.
@@ -380,6 +388,20 @@ impl Directory {
             .map_err(failed("opening", &self.path_of(name)))
     }
 
+    /// Takes the lock of that name, a file that is made where it is missing. `None`: another process has it, here or on another host. It
+    /// is let go of when the file is closed, however the process ends, and by the server when this host is gone for a lease.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn lock(&self, name: &str) -> Result<Option<std::fs::File>, ShareError> {
+        let file = self.file(name, OFlags::RDWR | OFlags::CREATE)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file.into())),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+            Err(errno) => Err(failed("locking", &self.path_of(name))(errno)),
+        }
+    }
+
     /// Reads a record. `None`: there is no such file.
     ///
     /// # Errors
@@ -446,6 +468,21 @@ impl Directory {
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(io("writing", &path))?;
         Ok(temporary)
     }
+}
+
+/// The names of what is in a directory, those too that are no UTF-8.
+///
+/// # Errors
+/// The call's.
+pub fn raw_names(directory: impl AsFd) -> Result<Vec<CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// Whether there is nothing in a directory of any file system.

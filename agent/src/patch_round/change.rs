@@ -115,7 +115,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             now: timestamp(SystemTime::now()),
             format: self.round.format,
         });
-        let Ensured { made, chown_denied, refused } =
+        let Ensured { made, chown_denied, busy, refused } =
             match self.share.ask_within(&request, SHARE_DEADLINE).await {
                 Ok(ensured) => ensured,
                 // The share answers, and has none of them: what needs no directory goes on.
@@ -129,9 +129,9 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         for path in &made {
             info!(cluster = %self.round.cluster, volume = %path, "directory made");
         }
-        if chown_denied {
+        if !chown_denied.is_empty() {
             warn!(
-                cluster = %self.round.cluster, volumes = %made.join(", "),
+                cluster = %self.round.cluster, volumes = %chown_denied.join(", "),
                 "the share lets nobody change owners (an access point with a user of its own, or an export that squashes root): these new volumes stay whose the share says, and containers that run as another user can't write there"
             );
         }
@@ -140,8 +140,9 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             memory.refused_paths.remove(&volume.path);
         }
         memory.refused_paths.extend(refused.into_iter().map(|refused| (refused.path, refused.why)));
-        let had = volumes.iter().filter(|volume| !memory.refused_paths.contains_key(&volume.path));
-        memory.ensured.extend(had.map(|volume| (volume.path.clone(), volume.clone())));
+        let is_done = |path: &String| !memory.refused_paths.contains_key(path) && !busy.contains(path);
+        let had: Vec<&Wanted> = volumes.iter().filter(|volume| is_done(&volume.path)).collect();
+        memory.ensured.extend(had.into_iter().map(|volume| (volume.path.clone(), volume.clone())));
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::{
     report::Outcome,
     rollout::Latest,
     service::{Instances, Service},
-    share::FORMAT,
+    share::FILLED_FORMAT,
     share_worker::Answers,
 };
 use serde_json::Value;
@@ -37,8 +37,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
 
     fn reader(&self, is_daemon: bool) -> Reader<'_> {
         let Round { rack, host_paths, format, .. } = &self.round;
-        // An agent that reads no records of filled volumes has no helper to fill them either.
-        Reader { rack, host_paths, is_daemon, fills: *format >= FORMAT }
+        Reader { rack, host_paths, is_daemon, fills: *format >= FILLED_FORMAT }
     }
 
     async fn read(&self, arn: &str, is_daemon: bool) -> Result<(Reading, Option<Documents>), RoundError> {
