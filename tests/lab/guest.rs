@@ -103,6 +103,7 @@ pub struct Guest {
     disk: PathBuf,
     changes: PathBuf,
     key: PathBuf,
+    library: PathBuf,
     console: PathBuf,
     machine: Mutex<Option<Child>>,
 }
@@ -124,6 +125,7 @@ impl Guest {
             console: folder.join(format!("logs/{}.console", identity.name)),
             disk,
             key: image.key.clone(),
+            library: image.library.clone(),
             machine: Mutex::new(None),
             identity,
         })
@@ -147,7 +149,13 @@ impl Guest {
             .args(["--pid", "--fork", "--kill-child"])
             // At a reboot User-Mode Linux executes its own name again, still holding its tap, which it then can't open: under a
             // name that isn't there it ends instead, and the lab starts it anew.
-            .args(["bash", "-c", "exec -a no-second-life \"$0\" \"$@\"", "linux.uml"])
+            .args([
+                "bash",
+                "-c",
+                "export LD_PRELOAD=$LIBRARY; exec -a no-second-life \"$0\" \"$@\"",
+                "linux.uml",
+            ])
+            .env("LIBRARY", &self.library)
             .arg(format!("ubd0={},{}", self.changes.display(), self.disk.display()))
             .args([
                 "root=/dev/ubda",

@@ -51,6 +51,8 @@ pub struct Image {
     pub disk: PathBuf,
     /// The key that root on each guest accepts.
     pub key: PathBuf,
+    /// The library that User-Mode Linux needs on newer processors: `whole_xstate.c` has the reason.
+    pub library: PathBuf,
 }
 
 /// Makes what isn't there yet.
@@ -87,7 +89,19 @@ pub fn prepare(progress: &Progress) -> Result<Image, Error> {
             host::remove(&old.path())?;
         }
     }
-    Ok(Image { disk, key })
+    Ok(Image { disk, key, library: library(&cache)? })
+}
+
+fn library(cache: &Path) -> Result<PathBuf, Error> {
+    const SOURCE: &str = include_str!("whole_xstate.c");
+    let library = cache.join(format!("whole_xstate-{:016x}.so", hash([SOURCE])));
+    if !library.exists() {
+        let (source, new) = (cache.join("whole_xstate.c"), cache.join("whole_xstate.new"));
+        host::write(&source, SOURCE)?;
+        host::run(Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&new).arg(&source))?;
+        fs::rename(&new, &library).map_err(host::failed("rename", &new))?;
+    }
+    Ok(library)
 }
 
 /// A short name for content; not against anyone's will.
@@ -164,9 +178,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 /// Debian with the guests' packages and the kernel's modules, from the archives that this machine itself uses.
 fn root(cache: &Path, progress: &Progress) -> Result<PathBuf, Error> {
     let packages = host::read(&place::repository().join("tests/guest/packages"))?;
-    let release = host::read(Path::new("/etc/os-release"))?;
-    let codename =
-        release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or_default();
+    let codename = codename()?;
     let kernel =
         fs::read_dir(MODULES).ok().and_then(|mut kernels| kernels.next()).and_then(Result::ok).ok_or_else(
             || Error::Missing {
@@ -188,6 +200,22 @@ fn root(cache: &Path, progress: &Progress) -> Result<PathBuf, Error> {
     progress.say("making the guests' root: Debian, systemd and Docker, about half a minute, once");
     let new = cache.join("root.new");
     host::remove(&new)?;
+    during(progress, "mmdebstrap installs the guests' packages", || bootstrap(cache, &packages, &[], &new))?;
+    let modules = new.join("lib/modules").join(&version);
+    for needed in MODULES_NEEDED {
+        copy(&kernel.path().join(needed), &modules.join(needed))?;
+    }
+    host::run(Command::new("chroot").arg(&new).args(["depmod", &version]))?;
+    fs::rename(&new, &root).map_err(host::failed("rename", &new))?;
+    Ok(root)
+}
+
+/// A Debian with packages (a line each), from the archives that this machine itself uses: a folder, or a tar if `to` is called so.
+///
+/// # Errors
+/// [`Error::Missing`] without an archive; what mmdebstrap says.
+pub fn bootstrap(cache: &Path, packages: &str, options: &[&str], to: &Path) -> Result<(), Error> {
+    let codename = codename()?;
     // The host's own archives, mirrors and proxies, whatever they are: nothing here names one.
     let archives = host::run(Command::new("apt-get").args([
         "indextargets",
@@ -197,7 +225,7 @@ fn root(cache: &Path, progress: &Progress) -> Result<PathBuf, Error> {
     ]))?;
     let archives: BTreeSet<&str> = archives
         .lines()
-        .filter(|line| line.split(' ').nth(2).is_some_and(|release| release.starts_with(codename)))
+        .filter(|line| line.split(' ').nth(2).is_some_and(|release| release.starts_with(&codename)))
         .collect();
     if archives.is_empty() {
         return Err(Error::Missing {
@@ -209,28 +237,26 @@ fn root(cache: &Path, progress: &Progress) -> Result<PathBuf, Error> {
     host::write(&sources, archives.into_iter().collect::<Vec<_>>().join("\n") + "\n")?;
     let apt = cache.join("apt.conf");
     host::write(&apt, host::run(Command::new("apt-config").args(["dump", "Acquire"]))?)?;
-    during(progress, "mmdebstrap installs the guests' packages", || {
-        host::run(
-            Command::new("mmdebstrap")
-                .args(["--mode=root", "--variant=minbase"])
-                .arg(format!("--include={}", lines(&packages).collect::<Vec<_>>().join(",")))
-                .args(
-                    ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"]
-                        .map(|path| format!("--dpkgopt=path-exclude={path}")),
-                )
-                .arg(format!("--aptopt={}", apt.display()))
-                .arg(codename)
-                .arg(&new)
-                .arg(&sources),
-        )
-    })?;
-    let modules = new.join("lib/modules").join(&version);
-    for needed in MODULES_NEEDED {
-        copy(&kernel.path().join(needed), &modules.join(needed))?;
-    }
-    host::run(Command::new("chroot").arg(&new).args(["depmod", &version]))?;
-    fs::rename(&new, &root).map_err(host::failed("rename", &new))?;
-    Ok(root)
+    host::run(
+        Command::new("mmdebstrap")
+            .args(["--mode=root", "--variant=minbase"])
+            .arg(format!("--include={}", lines(packages).collect::<Vec<_>>().join(",")))
+            .args(
+                ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"]
+                    .map(|path| format!("--dpkgopt=path-exclude={path}")),
+            )
+            .arg(format!("--aptopt={}", apt.display()))
+            .args(options)
+            .arg(&codename)
+            .arg(to)
+            .arg(&sources),
+    )
+    .map(drop)
+}
+
+fn codename() -> Result<String, Error> {
+    let release = host::read(Path::new("/etc/os-release"))?;
+    Ok(release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or_default().to_owned())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {
