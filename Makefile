@@ -7,7 +7,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 # Compose files with the models that Docker Compose makes of them, of other people and so outside of this repository.
 CORPUS ?= ../shared/corpus
 
-.PHONY: demo demo-down test test-faults test-corpus bench check build build-tests helper packages
+.PHONY: demo demo-down test test-apps test-faults test-corpus bench check build build-tests helper packages
 .DEFAULT_GOAL := build
 
 # Boots a cluster of two instances and tells the story of tests/example-app on it. KEEP=1 leaves the cluster running.
@@ -22,6 +22,11 @@ demo-down: build
 test: build-tests
 	$(CARGO) fmt --all --check
 	CARGO=$(CARGO) tests/everything
+
+# Real applications with real data, under Docker Compose and on a booted cluster; writes docs/applications.md.
+# Some alone, without writing: `cargo test --release --test apps -- NAME`.
+test-apps: build-tests
+	$(CARGO) test --release --locked --workspace --test apps
 
 # The fault matrix: breaks everything that can break on a booted cluster and writes what was seen to docs/faults.md; and two patchers in
 # every order of their steps, for longer than `make test` has time for. Some rows of the matrix

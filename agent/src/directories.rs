@@ -305,7 +305,13 @@ impl Share<'_> {
         let name = record_name(path);
         let record = self.records.read::<Record>(&name)?;
         let (directory, was_made) = match (self.directory(path)?, &record) {
-            (Some(found), _) => (found, false),
+            (Some(found), Some(_)) => (found, false),
+            // The NFS client may remember a directory that was removed on another instance, together with its record: a new
+            // record of that one would be wrong for ever.
+            (Some(_), None) => match self.by_the_servers_word(path)? {
+                Some(found) => (found, false),
+                None => self.make(path)?,
+            },
             (None, None) => self.make(path)?,
             (None, Some(record)) => {
                 return Err(DirectoriesError::Gone {
@@ -391,6 +397,20 @@ impl Share<'_> {
         let mut directory = None;
         for component in path.split('/') {
             directory = directory.as_ref().unwrap_or(&self.root).open(component)?;
+            if directory.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(directory)
+    }
+
+    /// As [`Share::directory`], and each component is asked for anew.
+    fn by_the_servers_word(&self, path: &str) -> Result<Option<Directory>, ShareError> {
+        let mut directory = None;
+        for component in path.split('/') {
+            let parent = directory.as_ref().unwrap_or(&self.root);
+            parent.refresh()?;
+            directory = parent.open(component)?;
             if directory.is_none() {
                 return Ok(None);
             }

@@ -12,9 +12,9 @@ pub mod share;
 pub mod units;
 
 use crate::{
-    aws::AwsError, config::Config, ecs::rights::Right, ecs_agent::Registration, efs::EfsError, guard::Bare,
-    imds::Instance, mountinfo::MountEntry, mountstats::Lease, observed::Observed, report::Report,
-    round_trip::RoundTrip, target::MountTarget,
+    aws::AwsError, config::Config, drift::Drift, ecs::rights::Right, ecs_agent::Registration, efs::EfsError,
+    guard::Bare, imds::Instance, mountinfo::MountEntry, mountstats::Lease, observed::Observed,
+    report::Report, round_trip::RoundTrip, target::MountTarget,
 };
 use serde::Serialize;
 use std::{net::IpAddr, time::Duration};
@@ -268,6 +268,8 @@ pub struct ShareAnswers {
     pub marker: Result<Option<String>, String>,
     /// The round trip; `None`: there is no directory of the agent yet.
     pub round_trip: Result<Option<RoundTrip>, String>,
+    /// Volumes that are not as they were asked for.
+    pub drift: Result<Drift, String>,
 }
 
 /// Why the share said nothing.
@@ -368,6 +370,7 @@ pub fn examine(found: &Findings) -> Vec<Check> {
         share::round_trip(found),
         share::identity(found),
         share::locks(found),
+        share::ownership(found),
         kernel::file_handles(found),
         aws::ecs_agent(found),
         aws::gate(found),

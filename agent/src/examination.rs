@@ -13,6 +13,7 @@ use crate::{
     diagnostics::in_one_line,
     dns,
     doctor::{Dns, Findings, Port, ShareAnswers, Silence, Target, is_denied},
+    drift::Drift,
     ecs::{Ecs, rights::Right},
     ecs_agent::{self, Registration},
     efs, guard,
@@ -47,8 +48,10 @@ const NAME_WITHIN: Duration = Duration::from_secs(3);
 const CONNECTION_WITHIN: Duration = Duration::from_secs(2);
 /// The share's first sign of life.
 const SHARE_WITHIN: Duration = Duration::from_secs(5);
-/// The marker, the round trip: a few answers each.
+/// The marker, the round trip, the volumes: a few answers each.
 const FILE_WITHIN: Duration = Duration::from_secs(5);
+/// A look at all volumes, as far as it comes.
+const DRIFT_BUDGET: Duration = Duration::from_secs(3);
 /// The daemon, the ECS agent, systemd: processes of this machine, which may be busy.
 const LOCAL_WITHIN: Duration = Duration::from_secs(8);
 
@@ -57,7 +60,8 @@ const _: () = {
     let remote = METADATA_WITHIN.as_secs() + CLIENT_WITHIN.as_secs() + AWS_WITHIN.as_secs();
     assert!(remote + NAME_WITHIN.as_secs() <= LONGEST.as_secs());
     assert!(remote + 2 * CONNECTION_WITHIN.as_secs() <= LONGEST.as_secs());
-    assert!(SHARE_WITHIN.as_secs() + 2 * FILE_WITHIN.as_secs() <= LONGEST.as_secs());
+    assert!(DRIFT_BUDGET.as_secs() < FILE_WITHIN.as_secs());
+    assert!(SHARE_WITHIN.as_secs() + 3 * FILE_WITHIN.as_secs() <= LONGEST.as_secs());
 };
 
 /// What the command knows before anything is looked at.
@@ -153,7 +157,12 @@ async fn daemon(listen: SocketAddr) -> Result<Report, String> {
 /// The share said nothing.
 fn silent(why: Silence) -> Option<ShareAnswers> {
     let not_asked = || "the share does not answer".to_owned();
-    Some(ShareAnswers { answers: Err(why), marker: Err(not_asked()), round_trip: Err(not_asked()) })
+    Some(ShareAnswers {
+        answers: Err(why),
+        marker: Err(not_asked()),
+        round_trip: Err(not_asked()),
+        drift: Err(not_asked()),
+    })
 }
 
 /// Everything that is asked of the share, by one child that is killed at the end, or when its time is up.
@@ -178,8 +187,16 @@ async fn share(mounted: Option<MountEntry>) -> Option<ShareAnswers> {
     if let Err(WorkerError::TimedOut(after)) = round_trip {
         return silent(Silence::TimedOut(after));
     }
+    // Last: a share of many volumes may take longer, and says nothing of itself by that.
+    let budget_ms = DRIFT_BUDGET.as_millis().try_into().unwrap_or(u64::MAX);
+    let drift: Result<Drift, _> = worker.ask_within(&Request::LookForDrift { budget_ms }, FILE_WITHIN).await;
     let told = |error: WorkerError| in_one_line(&error);
-    Some(ShareAnswers { answers: Ok(()), marker: marker.map_err(told), round_trip: round_trip.map_err(told) })
+    Some(ShareAnswers {
+        answers: Ok(()),
+        marker: marker.map_err(told),
+        round_trip: round_trip.map_err(told),
+        drift: drift.map_err(told),
+    })
 }
 
 /// What needs instance metadata or the ECS agent first.

@@ -102,7 +102,15 @@ pub fn owners(request: &PageRequest) -> Result<Page<Owner>, ShareError> {
 /// # Errors
 /// The share's; of a single record they are in the answer.
 pub fn records(request: &PageRequest) -> Result<Page<Record>, ShareError> {
-    page(&Directory::root()?, RECORDS, request)
+    records_below(&Directory::root()?, request)
+}
+
+/// The same, below the share's root as it is held already.
+///
+/// # Errors
+/// As [`records`].
+pub fn records_below(root: &Directory, request: &PageRequest) -> Result<Page<Record>, ShareError> {
+    page(root, RECORDS, request)
 }
 
 /// Looks into directories, at least into one, in their order.

@@ -29,7 +29,7 @@
 //! | [`mountinfo`], [`mountstats`], [`mount`], [`read_ahead`], [`guard`] | the kernel: what is mounted and what it counts, mount(2), the immutable flag |
 //! | [`namespaces`] | the mount tables of containers |
 //! | [`share_worker`] | child processes, for all calls on the share |
-//! | [`share`], [`identity`], [`directories`], [`missing_volumes`], [`inventory`], [`giving_away`], [`leader`], [`histories`], [`heartbeats`], [`round_trip`] | the share, from inside such a child |
+//! | [`share`], [`identity`], [`directories`], [`missing_volumes`], [`inventory`], [`drift`], [`giving_away`], [`leader`], [`histories`], [`heartbeats`], [`round_trip`] | the share, from inside such a child |
 //! | [`aws`], [`ecs`], [`family`], [`efs`], [`imds`], [`pace`] | AWS, and how often |
 //! | [`target_search`], [`dns`], [`port`] | where the share can be mounted from, with AWS and without |
 //! | [`ecs_agent`], [`loopback`] | the ECS agent and the daemon on this instance |
@@ -57,6 +57,7 @@ pub mod directories;
 pub mod dns;
 pub mod doctor;
 pub mod draining;
+pub mod drift;
 pub mod ecs;
 pub mod ecs_agent;
 pub mod ecs_task;

@@ -9,6 +9,7 @@ pub mod uses;
 pub mod walk;
 
 use crate::{
+    drift,
     inventory::{OWNERS, Owner, Record},
     missing_volumes::{Found, MissingVolume, Unreadable},
     mount::VOLUMES_ROOT,
@@ -401,7 +402,7 @@ impl<'a> Sides<'a> {
         let (usage, why) = self.usage(path, owner.map(|(rack, _)| rack.as_str()), !used_by.is_empty());
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let looks = self.share.and_then(|share| share.directories.looks.get(path));
-        let drift = first_use::drift(path, record.map(|(_, record)| *record), looks);
+        let drifted = drift::told(path, record.map(|(_, record)| *record), looks);
         Volume {
             rack: owner.map(|(rack, _)| rack.clone()),
             app: owner.map(|(_, app)| app.clone()),
@@ -419,7 +420,7 @@ impl<'a> Sides<'a> {
             asked_owner: record.and_then(|(_, record)| record.owner),
             asked_mode: record.and_then(|(_, record)| record.mode),
             first_use: record.map(|(_, record)| first_use::state(&record.state)),
-            why: self.missing.get(path).map(|missing| missing.problem()).or(why).or(drift),
+            why: self.missing.get(path).map(|missing| missing.problem()).or(why).or(drifted),
         }
     }
 

@@ -11,6 +11,7 @@ pub use spare::Spare;
 use crate::{
     diagnostics::in_one_line,
     directories::{self, EnsureRequest},
+    drift,
     heartbeats::{self, Heartbeat},
     histories,
     history::{Histories, Moving},
@@ -78,6 +79,11 @@ pub enum Request {
     ReadMarker,
     /// Write, read, lock and remove a file of its own. Answer: [`Option<round_trip::RoundTrip>`].
     RoundTrip,
+    /// Look for volumes that are not as they were asked for. Answer: [`drift::Drift`].
+    LookForDrift {
+        /// Stop after about so many milliseconds.
+        budget_ms: u64,
+    },
     /// Make the directories of volumes. Answer: [`directories::Ensured`].
     Ensure(EnsureRequest),
     /// Try to take the leader's lock and keep it while this worker lives. Answer: [`LockAnswer`].
@@ -335,6 +341,7 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
         Request::Adopt { file_system, from } => json(identity::adopt(&file_system, from.as_deref())?),
         Request::ReadMarker => json(told(identity::read())?),
         Request::RoundTrip => json(told(round_trip::make())?),
+        Request::LookForDrift { budget_ms } => json(told(drift::look(Duration::from_millis(budget_ms)))?),
         Request::Ensure(request) => json(told(directories::ensure(&request))?),
         Request::Lock(request) => match told(leader::try_lock(&request))? {
             Ok((held, leads)) => {

@@ -65,7 +65,7 @@ pub(crate) fn mounted_over(lab: &Lab, index: usize) -> Result<Seen, Error> {
     lab.gates(index, "not-ready", SOON)?;
     writer.goes_on(lab, SOON)?;
     let mounts = guest.run("grep -c ' /volumes ' /proc/self/mountinfo")?;
-    guest.run("umount /volumes")?;
+    guest.unmount_volumes()?;
     whole(lab, index)?;
     let told = trail.told()?;
     let written = writer.finish(lab)?;

@@ -201,6 +201,19 @@ impl Guest {
 
     /// Runs a shell command as root; a status other than 0 is an answer like any other.
     pub fn try_run(&self, command: &str, patience: Duration) -> Output {
+        self.try_run_with(Stdio::null(), command, patience)
+    }
+
+    /// The same, with a file of the lab's machine as its standard input.
+    ///
+    /// # Errors
+    /// [`Error::File`] when there is no such file.
+    pub fn feed(&self, input: &Path, command: &str, patience: Duration) -> Result<Output, Error> {
+        let input = File::open(input).map_err(host::failed("open", input))?;
+        Ok(self.try_run_with(input.into(), command, patience))
+    }
+
+    fn try_run_with(&self, input: Stdio, command: &str, patience: Duration) -> Output {
         let failed = |error: std::io::Error| Output {
             code: 255,
             stdout: String::new(),
@@ -211,10 +224,10 @@ impl Guest {
             (Ok(stdout), Ok(stderr)) => (stdout, stderr),
             (Err(error), _) | (_, Err(error)) => return failed(error),
         };
-        let status =
-            stdout.try_clone().and_then(|out| Ok((out, stderr.try_clone()?))).and_then(|(out, err)| {
-                self.ssh(command, patience).stdin(Stdio::null()).stdout(out).stderr(err).status()
-            });
+        let status = stdout
+            .try_clone()
+            .and_then(|out| Ok((out, stderr.try_clone()?)))
+            .and_then(|(out, err)| self.ssh(command, patience).stdin(input).stdout(out).stderr(err).status());
         match status {
             Ok(status) => {
                 if status.code().is_none() {
@@ -298,6 +311,15 @@ impl Guest {
     /// As [`Guest::run`].
     pub fn write(&self, path: &str, content: &str) -> Result<(), Error> {
         self.run(&format!("cat > {path} <<'END-OF-FILE'\n{content}\nEND-OF-FILE")).map(drop)
+    }
+
+    /// Takes away what is mounted at `/volumes`, as a person does: again, where something that looks at it just now keeps it busy.
+    ///
+    /// # Errors
+    /// As [`Guest::run`].
+    pub fn unmount_volumes(&self) -> Result<(), Error> {
+        self.run("for i in $(seq 100); do said=$(umount /volumes 2>&1) && exit 0; case $said in *busy*) sleep 0.1;; *) break;; esac; done; echo \"$said\"; exit 1")
+            .map(drop)
     }
 
     /// Reboots by `systemctl reboot` and waits until another boot answers. Gives how long it took.

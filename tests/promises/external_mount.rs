@@ -52,7 +52,7 @@ pub(crate) fn an_external_mount(lab: &Lab) -> Result<String, Error> {
     let again = std::fs::read_to_string(&marker).unwrap_or_default();
     expect(again == marked, "the marker as before", again)?;
     // Lost, and nobody mounts it but the one who did.
-    guest.run("umount /volumes")?;
+    guest.unmount_volumes()?;
     let lost = lab.reports(1, "lost", SOON)?;
     wait::always(&lab.progress, "the agent leaves it unmounted", Duration::from_secs(3), || {
         let mounted = guest

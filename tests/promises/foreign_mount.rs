@@ -26,7 +26,7 @@ pub(crate) fn a_foreign_mount_is_never_touched(lab: &Lab) -> Result<String, Erro
         let files = guest.run("ls -A /volumes").map_err(|error| error.to_string())?;
         if now == before && files.trim() == "theirs.txt" { Ok(()) } else { Err(format!("{now}{files}")) }
     })?;
-    guest.run("umount /volumes")?;
+    guest.unmount_volumes()?;
     lab.reports(1, "ready", SOON)?;
     lab.gates(1, "ready", SOON)?;
     Ok(reason)

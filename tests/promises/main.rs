@@ -1,7 +1,8 @@
 //! The promises of docs/promises.md, each asserted on a cluster of two booted instances that all of them share.
 //!
 //! They run one after the other, in this order. A name, or a part of one, on the command line runs only those that have it:
-//! `cargo test --release --test promises -- follower`. `--of=patching` and `--of=the-share` each run a half, in a lab of its own.
+//! `cargo test --release --test promises -- follower`. `--of=patching`, `--of=starting` and
+//! `--of=the-share` each run a part, in a lab of its own.
 
 mod adoption;
 mod apply;
@@ -71,13 +72,6 @@ const OF_PATCHING: &[Promise] = &[
         troubled_ecs::what_aws_refuses_of_one_service_stops_no_other,
     ),
     ("who_may_not_patch_lets_another_lead", troubled_ecs::who_may_not_patch_lets_another_lead),
-    ("every_kind_of_service_ends_where_the_rules_say", kinds::every_kind_of_service_ends_where_the_rules_say),
-    (
-        "the_app_is_created_after_the_first_container_has_succeeded_or_never",
-        dependencies::the_app_is_created_after_the_first_container,
-    ),
-    ("a_new_volume_begins_with_the_images_content", first_use::a_new_volume_begins_with_the_images_content),
-    ("a_volume_is_absent_or_complete", first_use::a_volume_is_absent_or_complete),
     ("what_the_app_breaks_is_left_alone", services::what_the_app_breaks_is_left_alone),
     ("what_the_share_breaks_is_tried_again", services::what_the_share_breaks_is_tried_again),
     (
@@ -89,6 +83,17 @@ const OF_PATCHING: &[Promise] = &[
     ("all_volumes_are_listed_with_who_uses_them", volumes::all_volumes_are_listed),
     ("a_patcher_of_its_own_patches", patcher::a_patcher_of_its_own_patches),
     ("the_patchers_policy_has_nothing_to_spare", rights::of_the_patcher),
+];
+
+/// Those of how tasks start, apart from patching for time's sake alone.
+const OF_STARTING: &[Promise] = &[
+    ("every_kind_of_service_ends_where_the_rules_say", kinds::every_kind_of_service_ends_where_the_rules_say),
+    (
+        "the_app_is_created_after_the_first_container_has_succeeded_or_never",
+        dependencies::the_app_is_created_after_the_first_container,
+    ),
+    ("a_new_volume_begins_with_the_images_content", first_use::a_new_volume_begins_with_the_images_content),
+    ("a_volume_is_absent_or_complete", first_use::a_volume_is_absent_or_complete),
 ];
 
 /// Those of the share: what leaves the cluster whole first, what breaks it last.
@@ -119,13 +124,14 @@ const OF_THE_SHARE: &[Promise] = &[
     ("an_instances_policy_has_nothing_to_spare", rights::of_an_instance),
 ];
 
-/// Which of them run, in a lab of that name: both groups one after the other unless the command line names one, so that two labs can run
+/// Which of them run, in a lab of that name: all groups one after the other unless the command line names one, so that two labs can run
 /// at the same time.
 fn chosen() -> (&'static str, Vec<Promise>) {
     match std::env::args().find_map(|word| word.strip_prefix("--of=").map(str::to_owned)).as_deref() {
         Some("patching") => ("test-patching", OF_PATCHING.to_vec()),
+        Some("starting") => ("test-starting", OF_STARTING.to_vec()),
         Some("the-share") => ("test-share", OF_THE_SHARE.to_vec()),
-        _ => ("test", [OF_PATCHING, OF_THE_SHARE].concat()),
+        _ => ("test", [OF_PATCHING, OF_STARTING, OF_THE_SHARE].concat()),
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn containers_that_write_elsewhere_are_named(lab: &Lab) -> Result<Str
     lab.reports(1, "foreign", SOON)?;
     names(lab, guest, &[("/volumes/astray", "own-disk"), ("/volumes/over", "foreign-mount")])?;
     // Nothing is mounted over what was written there, until somebody moves it as the agent says.
-    guest.run("umount /volumes")?;
+    guest.unmount_volumes()?;
     let health = wait::until(&lab.progress, "the share waits for `astray` to be moved", SOON, || {
         let health = lab.health(1).json();
         if health["code"] == "mount-point-not-empty" { Ok(health) } else { Err(health.to_string()) }
@@ -194,13 +194,14 @@ pub(crate) fn an_instance_without_its_share_is_drained(lab: &Lab) -> Result<Stri
         if is_told { Ok(seen["problems"].to_string()) } else { Err(seen["draining"].to_string()) }
     })?;
     expect(told.contains("set the instance to DRAINING"), "a problem says so", told.clone())?;
-    guest.run("umount /volumes")?;
+    guest.unmount_volumes()?;
     in_ecs(lab, 1, "ACTIVE")?;
     let before = calls()?;
     set("DRAINING")?;
     guest.run(away)?;
     logs_once(lab, guest, "not ACTIVE in ECS already")?;
-    guest.run("umount /volumes; sed -i /drain_after/d /etc/volumes-agent/config.toml")?;
+    guest.unmount_volumes()?;
+    guest.run("sed -i /drain_after/d /etc/volumes-agent/config.toml")?;
     lab.gates(1, "ready", SOON)?;
     in_ecs(lab, 1, "DRAINING")?;
     let after = calls()?;

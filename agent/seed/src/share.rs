@@ -253,6 +253,15 @@ impl Directory {
         Ok(rustix::fs::fstat(&self.fd).map_err(failed("stat", &self.path))?.st_ino)
     }
 
+    /// Whose it is, and with which permissions.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn looks(&self) -> Result<(Owner, Permissions), ShareError> {
+        let stat = rustix::fs::fstat(&self.fd).map_err(failed("stat", &self.path))?;
+        Ok((Owner { uid: stat.st_uid, gid: stat.st_gid }, Permissions::of_bits(stat.st_mode)))
+    }
+
     /// Whether there is nothing in it.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 
 use super::{Check, Findings, ShareAnswers, Silence};
 use crate::{
-    config::MountMode, identity, leader::RECOVER_LOST_LOCKS, mount::VOLUMES_ROOT, share::AGENT_DIRECTORY,
+    config::MountMode, drift::Drift, identity, leader::RECOVER_LOST_LOCKS, mount::VOLUMES_ROOT,
+    share::AGENT_DIRECTORY,
 };
 
 /// A step that takes longer is felt by whoever waits for a page; within a zone EFS takes a few milliseconds.
@@ -181,5 +182,36 @@ pub fn locks(found: &Findings) -> Check {
             }
         },
         _ => Check::after(NAME, "round-trip", "there was no file to lock"),
+    }
+}
+
+/// Volumes whose directory has another owner or mode than was asked for.
+pub fn ownership(found: &Findings) -> Check {
+    const NAME: &str = "ownership";
+    const HELP: &str = "`volumes-agent ls` shows them all, and `volumes-agent chown` changes one; an existing directory is never changed by itself";
+    let share = match answers(NAME, found, false) {
+        Ok(share) => share,
+        Err(check) => return *check,
+    };
+    match &share.drift {
+        Ok(Drift { volumes, told, .. }) if !told.is_empty() => {
+            let (count, first) = (told.len(), told.first().map(String::as_str).unwrap_or_default());
+            let (of, are) = if *volumes == 1 { ("volume", "is") } else { ("volumes", "are") };
+            Check::warn(
+                NAME,
+                format!("{count} of {volumes} {of} {are} not as they were asked for: {first}"),
+                HELP,
+            )
+        }
+        Ok(Drift { volumes, is_all: false, .. }) => Check::unknown(
+            NAME,
+            format!("there was time for {volumes} volumes only, which are as they were asked for"),
+            "`volumes-agent ls` looks at all of them",
+        ),
+        Ok(Drift { volumes, .. }) => {
+            Check::pass(NAME, format!("{volumes} volumes, none has another owner or mode than was asked for"))
+        }
+        Err(_) if !found.is_root => for_root_alone(NAME),
+        Err(why) => Check::unknown(NAME, why.clone(), "`volumes-agent ls` shows owners and modes"),
     }
 }

@@ -66,6 +66,7 @@ pub(crate) fn well() -> Findings {
             answers: Ok(()),
             marker: Ok(Some("fs-1".to_owned())),
             round_trip: Ok(Some(trip())),
+            drift: Ok(Drift { volumes: 3, is_all: true, told: vec![] }),
         }),
         daemon: Ok(report()),
         rights: Some(vec![Right { action: "ecs:ListServices", refused: None }]),
@@ -381,6 +382,21 @@ const FAULTS: &[Fault] = &[
         "locks",
         Verdict::Fail,
         "the server gave no lock: ENOLCK",
+    ),
+    (
+        |f| {
+            share(f).drift =
+                Ok(Drift { volumes: 3, is_all: true, told: vec!["a is b's".to_owned(), "c".to_owned()] })
+        },
+        "ownership",
+        Verdict::Warn,
+        "2 of 3 volumes are not as they were asked for: a is b's",
+    ),
+    (
+        |f| share(f).drift = Ok(Drift { volumes: 2, is_all: false, told: vec![] }),
+        "ownership",
+        Verdict::Unknown,
+        "there was time for 2 volumes only",
     ),
     (|f| f.recovers_lost_locks = true, "locks", Verdict::Warn, "hides when one was lost"),
     (

@@ -306,7 +306,7 @@ fn a_directory_that_is_not_as_asked_for_is_told_with_what_to_do() {
         mode: None,
     };
     let looks = ("0:0".parse().unwrap(), "0755".parse().unwrap());
-    let told = |owner| first_use::drift("r-a/web/data", Some(&record(owner)), Some(&looks));
+    let told = |owner| crate::drift::told("r-a/web/data", Some(&record(owner)), Some(&looks));
     assert_eq!(told("0:0"), None);
     assert_eq!(
         told("472:0").as_deref(),

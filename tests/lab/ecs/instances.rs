@@ -5,6 +5,7 @@ use super::{
     input::{Input, missing, paged},
     placement::{AGENT_CONNECTED, Attributes, Expression},
     state::{Call, State, seconds},
+    tasks::{Status, Task},
 };
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -119,6 +120,37 @@ impl State {
         instance.agent_seen = call.now;
         instance.version_info = request.get("versionInfo").cloned().unwrap_or_else(|| json!({}));
         Ok(json!({ "containerInstance": self.instance_answer(&self.instances[at], call.now) }))
+    }
+
+    /// Its tasks are no longer accounted for, and their services start others (API reference, DeregisterContainerInstance, `force`).
+    pub(super) fn deregister_container_instance(
+        &mut self,
+        request: Input,
+        call: &Call,
+    ) -> Result<Value, ApiError> {
+        let cluster = self.cluster(request)?;
+        let name = request.required("containerInstance")?;
+        let at = self
+            .instances
+            .iter()
+            .position(|i| i.cluster == cluster && (i.arn == name || i.id() == name))
+            .ok_or_else(|| {
+                ApiError::InvalidParameter("The referenced container instance was not found.".to_owned())
+            })?;
+        let arn = self.instances[at].arn.clone();
+        let left = |task: &Task| task.instance == arn && task.last != Status::Stopped;
+        if request.get("force") != Some(&Value::Bool(true)) && self.tasks.iter().any(left) {
+            let told = "Found running tasks on the instance.".to_owned();
+            return Err(ApiError::InvalidParameter(told));
+        }
+        let orphans: Vec<usize> = (0..self.tasks.len()).filter(|at| left(&self.tasks[*at])).collect();
+        for task in orphans {
+            self.lose_task(task, call.now);
+        }
+        let instance = self.instances.remove(at);
+        let mut answer = self.instance_answer(&instance, call.now);
+        answer["status"] = "INACTIVE".into();
+        Ok(json!({ "containerInstance": answer }))
     }
 
     pub(super) fn instance_answer(&self, instance: &ContainerInstance, now: Duration) -> Value {

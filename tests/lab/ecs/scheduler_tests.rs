@@ -220,6 +220,22 @@ fn a_silent_agent_gets_no_new_tasks_and_keeps_its_own() {
 }
 
 #[test]
+fn a_deregistered_instances_tasks_are_started_elsewhere() {
+    let mut lab = Lab::new(2);
+    let definition = lab.define(|_| {});
+    lab.create(&definition, 2, json!({}));
+    lab.second(&[0, 1]);
+    assert_eq!(lab.tasks(), [(0, "1"), (1, "1")]);
+    let request = |force: bool| json!({ "containerInstance": lab.instances[1], "force": force });
+    let (gently, by_force) = (request(false), request(true));
+    assert!(lab.call("DeregisterContainerInstance", gently).is_err(), "tasks run there");
+    let answer = lab.call("DeregisterContainerInstance", by_force).unwrap();
+    assert_eq!(answer["containerInstance"]["status"], "INACTIVE");
+    lab.second(&[0]);
+    assert_eq!(lab.tasks(), [(0, "1"), (0, "1")]);
+}
+
+#[test]
 fn attributes_outlast_a_registration_with_the_same_arn() {
     let mut lab = Lab::new(1);
     lab.gate(0, "ready");

@@ -68,6 +68,7 @@ impl State {
             "DescribeServices" => self.describe_services(request),
             "ListServices" => self.list_services(request),
             "RegisterContainerInstance" => self.register_container_instance(request, call),
+            "DeregisterContainerInstance" => self.deregister_container_instance(request, call),
             "DescribeContainerInstances" => self.describe_container_instances(request, call),
             "ListContainerInstances" => self.list_container_instances(request, call),
             "PutAttributes" => self.put_attributes(request),

@@ -205,6 +205,16 @@ impl State {
         Ok(json!({ "task": self.task_answer(&self.tasks[at]) }))
     }
 
+    /// A task whose instance is gone: nobody will report of it any more.
+    pub(super) fn lose_task(&mut self, at: usize, now: Duration) {
+        let task = &mut self.tasks[at];
+        let outcome = if task.wanted { Outcome::Died } else { Outcome::Stopped };
+        task.last = Status::Stopped;
+        task.stopped_at = Some(now);
+        task.want_stopped("TerminationNotice", "Host EC2 (instance) terminated.");
+        self.note_outcome(at, outcome, now);
+    }
+
     /// What the agent of a container instance is to run: its tasks that have not stopped, each with its whole registered revision.
     /// Also the sign that the agent is there.
     ///

@@ -1,0 +1,85 @@
+//! A Git server over HTTP: locks, renames and many small files.
+
+use crate::place::{Application, Place, Seen, Story};
+use lab::Error;
+use std::time::Instant;
+
+pub(crate) const APPLICATION: Application = Application {
+    name: "git",
+    told: "git-http-backend behind Apache, a task on each instance, one repository that the image brings. 300 files are pushed through one, and then both \
+           push to one branch at the same moment, again and again, as people do who fetch and rebase.",
+    images: &[("applications-git", "git/Dockerfile")],
+    story,
+};
+
+const SERVICE: &str = "git";
+
+/// A clone with a name of its own for whoever commits.
+const CLONE: &str = "set -e; rm -rf /tmp/NAME; git clone -q http://127.0.0.1:8081/git/project.git /tmp/NAME 2>/dev/null; cd /tmp/NAME; git config user.name NAME; git config user.email NAME@example.com; git symbolic-ref HEAD refs/heads/main";
+
+/// Ten commits, each pushed against the other one's.
+const PUSHES: &str = "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i > NAME-$i; git add -A; git commit -qm NAME-$i; until git push -q origin main 2>/dev/null; do git pull -q --rebase origin main; done; done";
+
+fn clone(name: &str) -> String {
+    CLONE.replace("NAME", name)
+}
+
+fn story(place: &dyn Place) -> Result<Vec<Seen>, Error> {
+    let begun = Instant::now();
+    place.start(SERVICE, 2, &[])?;
+    let asks = "curl -s 'http://127.0.0.1:8081/git/project.git/info/refs?service=git-upload-pack'";
+    place.answers(SERVICE, asks, "git-upload-pack")?;
+    let first = Seen::time("first start", begun);
+    let looks = place.run(SERVICE, "stat -c '%U:%G %a' /srv/git /srv/git/project.git/HEAD")?;
+    let begun = Instant::now();
+    place.run(
+        SERVICE,
+        &format!(
+            "{}; mkdir many; for i in $(seq 300); do echo $i > many/$i; done; git add -A; git commit -qm many; git push -q origin main",
+            clone("many")
+        ),
+    )?;
+    let push = Seen::time("commit and push of 300 files", begun);
+    let (one, other) = (place.first(SERVICE)?, place.other(SERVICE)?);
+    let both = std::thread::scope(|scope| {
+        let pushes = [("one", one), ("other", other)].map(|(name, address)| {
+            scope.spawn(move || {
+                let line = format!("{}; {}", clone(name), PUSHES.replace("NAME", name));
+                place.inside(SERVICE, &address, &line)
+            })
+        });
+        pushes.map(|push| push.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    for outcome in both {
+        outcome.map_err(|output| Error::Command {
+            command: "git push".to_owned(),
+            how: "failed in a container".to_owned(),
+            output,
+        })?;
+    }
+    let begun = Instant::now();
+    place.replace(SERVICE)?;
+    place.answers(SERVICE, asks, "git-upload-pack")?;
+    let again = Seen::time("replaced", begun);
+    let counted = place.run_in_other(
+        SERVICE,
+        &format!("{}; git rev-list --count main; ls | wc -l; ls many | wc -l", clone("after")),
+    )?;
+    let fsck = place.run(
+        SERVICE,
+        "git -c safe.directory='*' -C /srv/git/project.git fsck --full --strict 2>&1; echo $?",
+    )?;
+    let locks = place.run(SERVICE, "find /srv/git -name '*.lock' | wc -l")?;
+    Ok(vec![
+        Seen::fact("folder and a file of the repository", looks),
+        Seen::fact(
+            "commits, entries and files of a clone after 20 pushes against each other and a replacement",
+            counted,
+        ),
+        Seen::fact("git fsck, and its exit code", fsck.replace("notice: ", "")),
+        Seen::fact("locks that were left", locks),
+        first,
+        push,
+        again,
+    ])
+}
