@@ -119,11 +119,6 @@ impl<'a> Cluster<'a> {
             if is_new && tasks.len() == copies { Ok(()) } else { Err(format!("{tasks:?}")) }
         })
     }
-
-    fn stop(&self, task: &Task) -> Result<(), Error> {
-        let reason = "the applications' test replaces it";
-        self.lab.ecs("StopTask", &json!({ "cluster": CLUSTER, "task": task.arn, "reason": reason })).map(drop)
-    }
 }
 
 impl Place for Cluster<'_> {
@@ -151,9 +146,12 @@ impl Place for Cluster<'_> {
         if output.code == 0 { Ok(output.stdout) } else { Err(output.stdout + &output.stderr) }
     }
 
+    /// By a new deployment; as the service asks for, the old tasks end before new ones start.
     fn replace(&self, service: &str) -> Result<(), Error> {
         let before = self.tasks(service)?;
-        before.iter().try_for_each(|task| self.stop(task))?;
+        let request =
+            json!({ "cluster": CLUSTER, "service": self.named(service), "forceNewDeployment": true });
+        self.lab.ecs("UpdateService", &request)?;
         self.running(service, before.len(), &before)
     }
 

@@ -125,7 +125,11 @@ impl Story for dyn Place + '_ {
     }
 }
 
-fn succeeded(line: &str, outcome: Result<String, String>) -> Result<String, Error> {
+/// What a line wrote, as an error where it failed.
+///
+/// # Errors
+/// [`Error::Command`].
+pub(crate) fn succeeded(line: &str, outcome: Result<String, String>) -> Result<String, Error> {
     let text = outcome.map_err(|output| Error::Command {
         command: line.to_owned(),
         how: "failed in a container".to_owned(),

@@ -5,6 +5,7 @@
 
 mod agent;
 mod aws;
+mod filling;
 mod leading;
 mod machine;
 mod mounting;
@@ -45,6 +46,11 @@ const ROWS: &[Row] = &[
     Row { name: "root_squashed", told: "root squashed by the server, then not", fault: Fault::Common(server::squashed) },
     Row { name: "address_changes", told: "the mount target is replaced by one with another address", fault: Fault::Common(server::address_changes) },
     Row { name: "directory_removed", told: "a volume's directory removed on the share: under running tasks, then before new ones", fault: Fault::Common(volumes::removed) },
+    Row { name: "filling_full", told: "share full while a new volume is filled from its image, then not", fault: Fault::Common(filling::full) },
+    Row { name: "filling_power_cut", told: "power cut of the instance that fills a new volume", fault: Fault::Common(filling::power_cut) },
+    Row { name: "filling_cut_off", told: "network down of the instance that fills a new volume, until the other one has filled it", fault: Fault::Common(filling::cut_off) },
+    Row { name: "filling_server_killed", told: "server killed and started again while a new volume is filled", fault: Fault::Common(filling::server_killed) },
+    Row { name: "filling_without_chown", told: "a share that makes everybody one user (an access point of EFS); a new volume is filled", fault: Fault::Common(filling::without_chown) },
     Row { name: "cycles", told: "100 times `umount -l`, and mounted again", fault: Fault::OfAnInstance(mounting::cycles) },
     Row { name: "introspection_late", told: "the ECS agent is up a minute late", fault: Fault::OfAnInstance(aws::introspection_late) },
     Row { name: "network_slow", told: "200 ms delay and 5 % loss (towards the server) for a minute", fault: Fault::OfAnInstance(wire::slow) },

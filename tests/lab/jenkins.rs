@@ -1,9 +1,15 @@
 //! A stand-in for Jenkins: an image that is not root, with content at its home, and the check that its entry point makes. It is made on
 //! the instances themselves, from the one image that they have.
 
-use crate::{Error, Lab, app, cluster::CLUSTER, wait};
+use crate::{Error, Lab, app, cluster::CLUSTER, expect, host, wait};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 /// The app's name in labels and on the share, its service, and the family of its task definition.
 pub const APP: &str = "ci";
@@ -149,4 +155,99 @@ pub fn end(lab: &Lab) -> Result<(), Error> {
             .collect();
         if left.concat().trim().is_empty() { Ok(()) } else { Err(left.concat()) }
     })
+}
+
+/// All below a directory, a line an entry, with what a copy must keep. The lab's NFS server keeps no times of symlinks.
+const LOOKS: &str = r#"cd DIRECTORY && find . '(' -type l -printf '%P %y %m %U:%G %l\n' ')' -o -printf '%P %y %m %U:%G %T@ %s\n' | grep -v copy_reference_file | grep -v '^ d' | sed -E 's/^(([^ ]+ )d [^ ]+ [^ ]+ [^ ]+) [0-9]+/\1/' | sort"#;
+
+/// What the image has at its home, as the instance's Docker shows it.
+fn of_the_image(lab: &Lab, plugins: usize) -> Result<String, Error> {
+    let looks = LOOKS.replace("DIRECTORY", "/tmp/home/var/jenkins_home");
+    lab.instance(0).run(&format!(
+        "rm -rf /tmp/home && mkdir /tmp/home && id=$(docker create {}) && docker export $id | tar -x -C /tmp/home var/jenkins_home && docker rm $id > /dev/null && {looks}",
+        image(plugins)
+    ))
+}
+
+/// All that is in the volume, a line an entry, as the second instance sees it.
+///
+/// # Errors
+/// When it can't be listed.
+pub fn on_the_share(lab: &Lab) -> Result<String, Error> {
+    lab.instance(1).run(&LOOKS.replace("DIRECTORY", &format!("/volumes/{}", ON_SHARE)))
+}
+
+/// That the volume has exactly what the image has, and is whose it is there.
+///
+/// # Errors
+/// [`Error::NotSeen`] with what differs.
+pub fn is_whole(lab: &Lab, plugins: usize) -> Result<(), Error> {
+    let (image, share) = (of_the_image(lab, plugins)?, on_the_share(lab)?);
+    let missing: Vec<&str> =
+        image.lines().filter(|line| !share.lines().any(|has| has == *line)).take(3).collect();
+    let added: Vec<&str> =
+        share.lines().filter(|line| !image.lines().any(|has| has == *line)).take(3).collect();
+    expect(
+        missing.is_empty() && added.is_empty() && !image.is_empty(),
+        "the volume has exactly what the image has",
+        format!("missing {missing:?}, instead {added:?}"),
+    )?;
+    let meta = fs::metadata(lab.share.path(ON_SHARE)).map_err(host::failed("stat", Path::new(ON_SHARE)))?;
+    expect(
+        (meta.uid(), meta.gid(), meta.mode() & 0o7777) == (USER, USER, 0o2750),
+        "it is 1000:1000 with mode 2750, as in the image",
+        format!("{}:{} {:o}", meta.uid(), meta.gid(), meta.mode()),
+    )
+}
+
+/// Removes the volume with its record, as an operator does who wants to begin again: on one instance, while the other one's NFS client still remembers all of it.
+///
+/// # Errors
+/// When it can't be removed.
+pub fn forget(lab: &Lab) -> Result<(), Error> {
+    let record = volumes_agent::record::record_name(ON_SHARE);
+    let command = format!(
+        "cd /volumes && rm -rf production-ci .volumes-agent/volumes/{record} .volumes-agent/owners/production-ci.json"
+    );
+    lab.instance(0).run(&command).map(drop)
+}
+
+/// The names in the directory that the volume is in.
+pub fn beside(lab: &Lab) -> Vec<String> {
+    let parent = lab.share.path(ON_SHARE).parent().map(PathBuf::from).unwrap_or_default();
+    let names = fs::read_dir(parent).into_iter().flatten().flatten();
+    names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Waits until so many plugins are copied. Gives how many. `None`: all are, and in their place.
+///
+/// # Errors
+/// [`Error::NotSeen`] after two minutes.
+pub fn copied(lab: &Lab, part: usize) -> Result<Option<usize>, Error> {
+    let begun = Instant::now();
+    // Not by `wait`, which looks too seldom for a copy of some seconds.
+    while begun.elapsed() < Duration::from_secs(120) {
+        let count = siblings(lab).iter().map(|sibling| entries_below(sibling)).max().unwrap_or_default();
+        if count >= part {
+            return Ok(Some(count));
+        }
+        if entries_below(&lab.share.path(ON_SHARE)) > 0 {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    expect(false, format!("{part} plugins are copied"), "fewer are").map(|()| None)
+}
+
+fn siblings(lab: &Lab) -> Vec<PathBuf> {
+    let parent = lab.share.path(ON_SHARE).parent().map(PathBuf::from).unwrap_or_default();
+    beside(lab)
+        .into_iter()
+        .filter(|name| name.starts_with(".volumes-agent-seeding-"))
+        .map(|name| parent.join(name))
+        .collect()
+}
+
+fn entries_below(directory: &Path) -> usize {
+    fs::read_dir(directory.join("plugins")).map(Iterator::count).unwrap_or_default()
 }

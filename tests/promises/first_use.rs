@@ -1,68 +1,14 @@
 //! The first use of a volume: it begins with what the image has, once, whoever starts first and whatever ends in the middle.
 
-use lab::{Error, Lab, expect, host, jenkins};
+use lab::{Error, Lab, expect, jenkins};
 use std::{
     fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 /// Enough that both instances are at it together, and that it can be ended in the middle.
 const PLUGINS: usize = 800;
-
-/// All below a directory, a line an entry, with what a copy must keep. The lab's NFS server keeps no times of symlinks.
-const LOOKS: &str = r#"cd DIRECTORY && find . '(' -type l -printf '%P %y %m %U:%G %l\n' ')' -o -printf '%P %y %m %U:%G %T@ %s\n' | grep -v copy_reference_file | grep -v '^ d' | sed -E 's/^(([^ ]+ )d [^ ]+ [^ ]+ [^ ]+) [0-9]+/\1/' | sort"#;
-
-/// What the image has at its home, as the instance's Docker shows it.
-fn of_the_image(lab: &Lab) -> Result<String, Error> {
-    let looks = LOOKS.replace("DIRECTORY", "/tmp/home/var/jenkins_home");
-    lab.instance(0).run(&format!(
-        "rm -rf /tmp/home && mkdir /tmp/home && id=$(docker create {}) && docker export $id | tar -x -C /tmp/home var/jenkins_home && docker rm $id > /dev/null && {looks}",
-        jenkins::image(PLUGINS)
-    ))
-}
-
-fn on_the_share(lab: &Lab) -> Result<String, Error> {
-    lab.instance(1).run(&LOOKS.replace("DIRECTORY", &format!("/volumes/{}", jenkins::ON_SHARE)))
-}
-
-fn same(lab: &Lab) -> Result<(), Error> {
-    let (image, share) = (of_the_image(lab)?, on_the_share(lab)?);
-    let missing: Vec<&str> =
-        image.lines().filter(|line| !share.lines().any(|has| has == *line)).take(3).collect();
-    let added: Vec<&str> =
-        share.lines().filter(|line| !image.lines().any(|has| has == *line)).take(3).collect();
-    expect(
-        missing.is_empty() && added.is_empty() && !image.is_empty(),
-        "the volume has exactly what the image has",
-        format!("missing {missing:?}, instead {added:?}"),
-    )?;
-    let meta = fs::metadata(lab.share.path(jenkins::ON_SHARE))
-        .map_err(host::failed("stat", Path::new(jenkins::ON_SHARE)))?;
-    expect(
-        (meta.uid(), meta.gid(), meta.mode() & 0o7777) == (jenkins::USER, jenkins::USER, 0o2750),
-        "it is 1000:1000 with mode 2750, as in the image",
-        format!("{}:{} {:o}", meta.uid(), meta.gid(), meta.mode()),
-    )
-}
-
-/// As an operator does who wants to begin again: on one instance, while the other one's NFS client still remembers all of it.
-fn forget(lab: &Lab) -> Result<(), Error> {
-    let record = volumes_agent::record::record_name(jenkins::ON_SHARE);
-    let command = format!(
-        "cd /volumes && rm -rf production-ci .volumes-agent/volumes/{record} .volumes-agent/owners/production-ci.json"
-    );
-    lab.instance(0).run(&command).map(drop)
-}
-
-/// Nothing of ours is left beside a volume.
-fn beside(lab: &Lab) -> Vec<String> {
-    let parent = lab.share.path(jenkins::ON_SHARE).parent().map(PathBuf::from).unwrap_or_default();
-    let names = fs::read_dir(parent).into_iter().flatten().flatten();
-    names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
 
 /// An image of uid 1000 with content, patched by a pipeline, its first two tasks on two instances at the same moment.
 pub(crate) fn a_new_volume_begins_with_the_images_content(lab: &Lab) -> Result<String, Error> {
@@ -74,11 +20,11 @@ pub(crate) fn a_new_volume_begins_with_the_images_content(lab: &Lab) -> Result<S
     let said = [jenkins::said(lab, 0)?, jenkins::said(lab, 1)?];
     let filled = said.iter().filter(|said| said.contains("filled from the image")).count();
     expect(filled == 1, "one instance fills it, and the other starts with it", format!("{said:?}"))?;
-    same(lab)?;
+    jenkins::is_whole(lab, PLUGINS)?;
     expect(
-        beside(lab) == ["jenkins_home"],
+        jenkins::beside(lab) == ["jenkins_home"],
         "nothing of ours is left beside it",
-        format!("{:?}", beside(lab)),
+        format!("{:?}", jenkins::beside(lab)),
     )?;
     jenkins::end(lab)?;
     // Emptied by the app, and started again: once is once.
@@ -88,10 +34,10 @@ pub(crate) fn a_new_volume_begins_with_the_images_content(lab: &Lab) -> Result<S
     let revision = jenkins::deploy_patched(lab, &jenkins::document(PLUGINS))?;
     jenkins::running(lab, &revision)?;
     let again = begun.elapsed();
-    let left = on_the_share(lab)?;
+    let left = jenkins::on_the_share(lab)?;
     expect(!left.contains("plugins"), "what the app removed stays removed", left)?;
     jenkins::end(lab)?;
-    forget(lab)?;
+    jenkins::forget(lab)?;
     let line =
         said.iter().flat_map(|said| said.lines()).find(|line| line.contains("filled")).unwrap_or_default();
     Ok(format!(
@@ -137,9 +83,9 @@ pub(crate) fn a_volume_is_absent_or_complete(lab: &Lab) -> Result<String, Error>
             seen,
             waited: Duration::ZERO,
         })?;
-        same(lab)?;
+        jenkins::is_whole(lab, PLUGINS)?;
         jenkins::end(lab)?;
-        forget(lab)?;
+        jenkins::forget(lab)?;
         Ok(format!("{told}; seen empty {empty} times, complete {complete} times, in part never"))
     })
 }
@@ -148,7 +94,7 @@ fn killed_in_the_middle(lab: &Lab, whole: usize) -> Result<String, Error> {
     let revision = jenkins::deploy_patched(lab, &jenkins::document(PLUGINS))?;
     let mut killed = Vec::new();
     for part in [10, 200, 400] {
-        let Some(reached) = copied(lab, part)? else { break };
+        let Some(reached) = jenkins::copied(lab, part)? else { break };
         for guest in lab.instances() {
             // Both: it isn't known which one works and which one waits.
             guest.run("docker kill $(docker ps -q --filter label=com.amazonaws.ecs.container-name=convox-volumes-seed-jenkins) > /dev/null 2>&1; true")?;
@@ -157,36 +103,10 @@ fn killed_in_the_middle(lab: &Lab, whole: usize) -> Result<String, Error> {
     }
     expect(!killed.is_empty(), "it was caught in the middle once at least", "it was complete each time")?;
     jenkins::running(lab, &revision)?;
-    expect(beside(lab) == ["jenkins_home"], "what was left is removed", format!("{:?}", beside(lab)))?;
+    expect(
+        jenkins::beside(lab) == ["jenkins_home"],
+        "what was left is removed",
+        format!("{:?}", jenkins::beside(lab)),
+    )?;
     Ok(format!("killed when {killed:?} of {whole} entries were there, begun again each time"))
-}
-
-/// Waits until so many plugins are copied. `None`: all are, and in their place.
-fn copied(lab: &Lab, part: usize) -> Result<Option<usize>, Error> {
-    let begun = Instant::now();
-    // Not by `wait`, which looks too seldom for a copy of some seconds.
-    while begun.elapsed() < Duration::from_secs(120) {
-        let count = siblings(lab).iter().map(|sibling| entries_below(sibling)).max().unwrap_or_default();
-        if count >= part {
-            return Ok(Some(count));
-        }
-        if entries_below(&lab.share.path(jenkins::ON_SHARE)) > 0 {
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    expect(false, format!("{part} plugins are copied"), "fewer are").map(|()| None)
-}
-
-fn siblings(lab: &Lab) -> Vec<PathBuf> {
-    let parent = lab.share.path(jenkins::ON_SHARE).parent().map(PathBuf::from).unwrap_or_default();
-    beside(lab)
-        .into_iter()
-        .filter(|name| name.starts_with(".volumes-agent-seeding-"))
-        .map(|name| parent.join(name))
-        .collect()
-}
-
-fn entries_below(directory: &Path) -> usize {
-    fs::read_dir(directory.join("plugins")).map(Iterator::count).unwrap_or_default()
 }

@@ -259,3 +259,56 @@ fn a_directory_that_is_not_the_recorded_one_keeps_the_app_from_starting() {
     let error = world.seed().unwrap_err().to_string();
     assert!(error.contains("was replaced, made at t by i-0: put it back"), "{error}");
 }
+
+/// Whoever reads the record and looks at the directory, at any moment, finds the one to be of the other: a crash is such a moment.
+#[test]
+fn at_every_moment_the_record_is_of_the_directory() {
+    for _ in 0..60 {
+        let world = World::new("moments", PATH);
+        world.write(|_| {});
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let observer = scope.spawn(|| {
+                let inode = || fs::metadata(world.volume()).unwrap().ino();
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let (before, record, after) = (inode(), world.record(), inode());
+                    // Else it was put into its place just now.
+                    assert!(before != after || record.is_of(before), "{record:?} {before}");
+                }
+            });
+            world.seed().unwrap();
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            observer.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn what_a_holder_made_in_a_named_volume_is_not_taken_from_it() {
+    let world = World::new("holder", NAMED);
+    let sibling = format!("{}0123", record::sibling_prefix(NAMED));
+    let beside = world.volume().parent().unwrap().join(&sibling);
+    fs::create_dir(&beside).unwrap();
+    fs::write(beside.join("config.xml"), "the image's").unwrap();
+    fs::write(beside.join("other"), "the image's").unwrap();
+    let next = fs::metadata(&beside).unwrap().ino();
+    world.write(|record| {
+        record.state = State::Seeding { next, sibling, entries: 2, chown_denied: false };
+    });
+    fs::write(world.volume().join("config.xml"), "the holder's").unwrap();
+    world.seed().unwrap();
+    let content = |name: &str| fs::read_to_string(world.volume().join(name)).unwrap();
+    assert_eq!((content("config.xml").as_str(), content("other").as_str()), ("the holder's", "the image's"));
+    assert_eq!(world.beside(), ["home"]);
+}
+
+#[test]
+fn what_an_earlier_start_left_goes_where_nothing_is_filled_too() {
+    let world = World::new("leftover", PATH);
+    let left = world.volume().parent().unwrap().join(format!("{}0123", record::sibling_prefix(PATH)));
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("part"), "p").unwrap();
+    fs::write(world.volume().join("file"), "f").unwrap();
+    assert!(matches!(world.seed().unwrap(), Outcome::Left(Left::NotEmpty)));
+    assert_eq!(world.beside(), ["home"]);
+}

@@ -1,0 +1,219 @@
+//! A volume is filled from its image, by two instances at once, when something breaks: absent or complete, whatever it is.
+
+use crate::row::{BACK, NOTHING_WRITTEN, Seen, whole};
+use lab::{Error, Lab, expect, host, jenkins, network, share::Export, wait};
+use std::{path::Path, time::Duration};
+
+/// Enough that it can be met in the middle.
+const PLUGINS: usize = 800;
+/// How many are there when the fault comes.
+const PART: usize = 100;
+
+/// Begins to fill the volume, and waits until it is in the middle. Gives the revision, and how many entries there are.
+fn in_the_middle(lab: &Lab) -> Result<(String, usize), Error> {
+    jenkins::prepare(lab, PLUGINS)?;
+    let revision = jenkins::deploy_patched(lab, &jenkins::document(PLUGINS))?;
+    match jenkins::copied(lab, PART)? {
+        Some(count) => Ok((revision, count)),
+        None => expect(false, "to meet it in the middle", "it is complete").map(|()| (revision, 0)),
+    }
+}
+
+/// Both tasks run with all that the image has, and nothing is left of what was begun.
+fn complete(lab: &Lab, revision: &str) -> Result<(), Error> {
+    jenkins::running(lab, revision)?;
+    jenkins::is_whole(lab, PLUGINS)?;
+    let beside = jenkins::beside(lab);
+    expect(beside == ["jenkins_home"], "nothing is left beside the volume", format!("{beside:?}"))
+}
+
+fn end(lab: &Lab, states: String) -> Result<Seen, Error> {
+    jenkins::end(lab)?;
+    jenkins::forget(lab)?;
+    Ok(Seen::new(
+        states,
+        "the app is created once the volume is complete, on both instances",
+        NOTHING_WRITTEN,
+    ))
+}
+
+/// There is no entry in the volume itself.
+fn absent(lab: &Lab) -> Result<(), Error> {
+    let volume = lab.share.path(jenkins::ON_SHARE);
+    let count = std::fs::read_dir(&volume).map(Iterator::count).unwrap_or_default();
+    expect(count == 0, "the volume is empty", count.to_string())
+}
+
+/// The share is full, until somebody makes room.
+pub(crate) fn full(lab: &Lab) -> Result<Seen, Error> {
+    let (revision, count) = in_the_middle(lab)?;
+    let filler = lab.share.path("filler");
+    // It ends with an error, when the last block is taken.
+    drop(host::sh(&format!("dd if=/dev/zero of={} bs=64k", filler.display())));
+    let said = wait::until(&lab.progress, "a seeding container says that the share is full", BACK, || {
+        let said = [jenkins::said(lab, 0), jenkins::said(lab, 1)]
+            .map(|said| said.map_err(|error| error.to_string()));
+        let all = said.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+        let line = all.lines().find(|line| line.contains("No space left on device")).map(str::to_owned);
+        line.ok_or(all)
+    });
+    let is_absent = absent(lab);
+    host::remove(&filler)?;
+    let said = said?;
+    is_absent?;
+    complete(lab, &revision)?;
+    end(
+        lab,
+        format!(
+            "full when {count} entries were there: \"{said}\"; the task is started again, until there is room"
+        ),
+    )
+}
+
+/// The power of the instance that fills is cut, and comes back.
+pub(crate) fn power_cut(lab: &Lab) -> Result<Seen, Error> {
+    let (revision, count) = in_the_middle(lab)?;
+    let filler = filler(lab)?;
+    let cut = std::time::Instant::now();
+    lab.instance(filler).kill()?;
+    absent(lab)?;
+    let other = lab.instance(1 - filler);
+    let filled = wait::until(&lab.progress, "the other instance fills it", BACK, || {
+        let said = jenkins::said(lab, 1 - filler).map_err(|error| error.to_string())?;
+        if said.contains("filled from the image") { Ok(cut.elapsed()) } else { Err(said) }
+    });
+    lab.instance(filler).start()?;
+    lab.instance(filler).answers(&lab.progress)?;
+    let filled = filled?;
+    whole(lab, filler)?;
+    complete(lab, &revision)?;
+    let name = other.identity.name.clone();
+    end(
+        lab,
+        format!(
+            "{} was off when {count} entries were there; {name}, which waited, has filled it {:.1} s later (the server's lease is 10 s)",
+            lab.instance(filler).identity.name,
+            filled.as_secs_f64()
+        ),
+    )
+}
+
+/// The instance that fills is cut off until the other one has filled the volume and its app has written to it, and then let go on.
+pub(crate) fn cut_off(lab: &Lab) -> Result<Seen, Error> {
+    let (revision, count) = in_the_middle(lab)?;
+    let filler = filler(lab)?;
+    let tap = &lab.instance(filler).identity.tap;
+    network::connect(tap, false)?;
+    let volume = lab.share.path(jenkins::ON_SHARE);
+    let log = volume.join("copy_reference_file.log");
+    let by_the_other =
+        wait::until(&lab.progress, "the other instance fills it, and its app writes", BACK, || {
+            let said = jenkins::said(lab, 1 - filler).map_err(|error| error.to_string())?;
+            if log.exists() { Ok(host::read(&log)) } else { Err(said) }
+        });
+    network::connect(tap, true)?;
+    lab.instance(filler).answers(&lab.progress)?;
+    let written = by_the_other??;
+    let inode = inode(&volume)?;
+    whole(lab, filler)?;
+    complete(lab, &revision)?;
+    let after = host::read(&log)?;
+    expect(
+        inode == self::inode(&volume)? && after.starts_with(&written),
+        "what the other instance filled, and its app wrote, stays",
+        format!("{written:?}, then {after:?}"),
+    )?;
+    let record = volumes_agent::record::record_name(jenkins::ON_SHARE);
+    let record = host::read(&lab.share.path(&format!(".volumes-agent/volumes/{record}")))?;
+    let other = &lab.instance(1 - filler).identity.id;
+    expect(
+        record.contains("\"seeded\"") && record.contains(&format!("\"seeded_by\":\"{other}\"")),
+        "the record says who has filled it",
+        &*record,
+    )?;
+    end(
+        lab,
+        format!(
+            "{} was cut off when {count} entries were there, and let go on once the other one had filled it: its own copy came to nothing",
+            lab.instance(filler).identity.name
+        ),
+    )
+}
+
+fn inode(path: &Path) -> Result<u64, Error> {
+    let meta = std::fs::metadata(path).map_err(host::failed("stat", path))?;
+    Ok(std::os::unix::fs::MetadataExt::ino(&meta))
+}
+
+/// The instance that fills the volume: the other one waits, and says so.
+fn filler(lab: &Lab) -> Result<usize, Error> {
+    wait::until(&lab.progress, "one of the two waits", BACK, || {
+        let said = [jenkins::said(lab, 0), jenkins::said(lab, 1)];
+        let waits = said
+            .iter()
+            .position(|said| said.as_ref().is_ok_and(|said| said.contains("another container fills it")));
+        waits.map(|waits| 1 - waits).ok_or_else(|| format!("{said:?}"))
+    })
+}
+
+/// The server is killed and started again.
+pub(crate) fn server_killed(lab: &Lab) -> Result<Seen, Error> {
+    let (revision, count) = in_the_middle(lab)?;
+    lab.share.restart(&lab.progress)?;
+    complete(lab, &revision)?;
+    for index in [0, 1] {
+        whole(lab, index)?;
+    }
+    end(lab, format!("killed when {count} entries were there; the copy waits for it, and goes on"))
+}
+
+/// The share makes everybody one user, and lets nobody change owners.
+pub(crate) fn without_chown(lab: &Lab) -> Result<Seen, Error> {
+    const USER: u32 = 1234;
+    let files = lab.share.path("/");
+    let owned = |user: u32| host::sh(&format!("chown -R {user}:{user} {}", files.display())).map(drop);
+    owned(USER)?;
+    lab.share.export(Export::OneUser(USER), &lab.progress)?;
+    let outcome = (|| {
+        for index in [0, 1] {
+            whole(lab, index)?;
+        }
+        jenkins::prepare(lab, PLUGINS)?;
+        let revision = jenkins::deploy_patched(lab, &jenkins::document(PLUGINS))?;
+        let said = wait::until(&lab.progress, "a seeding container says whose it all is", BACK, || {
+            let said = [jenkins::said(lab, 0), jenkins::said(lab, 1)]
+                .map(|said| said.map_err(|error| error.to_string()));
+            let all = said.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+            let line = all.lines().find(|line| line.contains("lets nobody change")).map(str::to_owned);
+            line.ok_or(all)
+        })?;
+        jenkins::running(lab, &revision)?;
+        let meta = std::fs::metadata(lab.share.path(jenkins::ON_SHARE))
+            .map_err(host::failed("stat", Path::new(jenkins::ON_SHARE)))?;
+        let owner = std::os::unix::fs::MetadataExt::uid(&meta);
+        expect(owner == USER, format!("it belongs to {USER}"), owner.to_string())?;
+        let listed = lab.instance(0).try_run(
+            "set -a; . /etc/volumes-agent/environment; set +a; volumes-agent ls",
+            Duration::from_secs(60),
+        );
+        expect(
+            listed.stdout.contains("the share lets nobody change them"),
+            "`ls` says so",
+            listed.stdout.clone() + &listed.stderr,
+        )?;
+        jenkins::end(lab)?;
+        jenkins::forget(lab)?;
+        Ok::<_, Error>(said)
+    })();
+    lab.share.export(Export::Whole, &lab.progress)?;
+    owned(0)?;
+    let said = outcome?;
+    for index in [0, 1] {
+        whole(lab, index)?;
+    }
+    Ok(Seen::new(
+        format!("\"{said}\""),
+        "the app starts; to the server it is that user as well, whoever it is in its container",
+        NOTHING_WRITTEN,
+    ))
+}
