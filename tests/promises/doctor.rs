@@ -104,6 +104,7 @@ pub(crate) fn what_is_wrong_is_told(lab: &Lab) -> Result<String, Error> {
             ("round-trip", unseen),
             ("identity", unseen),
             ("locks", unseen),
+            ("ownership", unseen),
         ],
     )?;
     other.tells("guard", "this needs root")?;
@@ -170,6 +171,7 @@ pub(crate) fn a_stalled_share(lab: &Lab) -> Result<String, Error> {
                 ("round-trip", &["fail"]),
                 ("identity", &["unknown"]),
                 ("locks", &["unknown"]),
+                ("ownership", &["unknown"]),
                 ("lease-time", &["pass", "warn"]),
             ],
         )?;

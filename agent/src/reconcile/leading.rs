@@ -101,7 +101,14 @@ impl Agent {
             return;
         };
         self.counted(agents);
-        let Some(fleet) = fleet.filter(|_| self.observed.leads) else { return };
+        if !self.observed.leads {
+            return;
+        }
+        let Some(fleet) = fleet else {
+            // It was begun before this agent led, and has not looked who else is there: the first round waits for that.
+            self.schedule.hurry(Action::Beat.name());
+            return;
+        };
         for unreadable in &fleet.unreadable {
             warn!(%unreadable, "an agent's heartbeat can't be understood");
         }
