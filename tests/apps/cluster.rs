@@ -18,7 +18,7 @@ use std::{path::Path, time::Duration};
 /// Until the tasks of a service run: with their seeding containers, some in guests that are slow.
 const RUNS: Duration = Duration::from_secs(300);
 /// A line of shell in a container.
-const LINE: Duration = Duration::from_secs(300);
+const LINE: Duration = Duration::from_secs(580);
 /// `docker load` of a gigabyte in a guest.
 const LOAD: Duration = Duration::from_secs(580);
 
@@ -71,10 +71,17 @@ impl<'a> Cluster<'a> {
             .flatten()
             .map(|(name, value)| json!({ "name": name, "value": value.as_str().unwrap_or_default() }))
             .collect();
+        let constraints = match self.application.at_one_address.contains(&service) {
+            true => {
+                json!([{ "type": "memberOf", "expression": "attribute:ecs.availability-zone == us-east-1a" }])
+            }
+            false => json!([]),
+        };
         let document = json!({
             "family": self.named(service),
             "networkMode": "host",
             "requiresCompatibilities": ["EC2"],
+            "placementConstraints": constraints,
             "containerDefinitions": [{
                 "name": service,
                 "image": model["image"],
@@ -129,6 +136,13 @@ impl Place for Cluster<'_> {
     fn start(&self, service: &str, copies: u64, variables: &[(&str, &str)]) -> Result<(), Error> {
         let revision = app::register(self.lab, &self.document(service, variables)?)?;
         app::create(self.lab, &self.named(service), &revision, copies)?;
+        self.running(service, usize::try_from(copies).unwrap_or(usize::MAX), &[])
+    }
+
+    fn scale(&self, service: &str, copies: u64) -> Result<(), Error> {
+        let name = self.named(service);
+        let request = json!({ "cluster": CLUSTER, "service": name, "desiredCount": copies });
+        self.lab.ecs("UpdateService", &request)?;
         self.running(service, usize::try_from(copies).unwrap_or(usize::MAX), &[])
     }
 

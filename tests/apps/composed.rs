@@ -182,6 +182,10 @@ impl Place for Project<'_> {
         self.up(&[], service)
     }
 
+    fn scale(&self, _service: &str, _copies: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn addresses(&self, _service: &str) -> Result<Vec<String>, Error> {
         Ok(vec!["127.0.0.1".to_owned()])
     }

@@ -9,13 +9,14 @@ pub(crate) const APPLICATION: Application = Application {
     told: "git-http-backend behind Apache, a task on each instance, one repository that the image brings. 300 files are pushed through one, and then both \
            push to one branch at the same moment, again and again, as people do who fetch and rebase.",
     images: &[("applications-git", "git/Dockerfile")],
+    at_one_address: &[],
     story,
 };
 
 const SERVICE: &str = "git";
 
 /// A clone with a name of its own for whoever commits.
-const CLONE: &str = "set -e; rm -rf /tmp/NAME; git clone -q http://127.0.0.1:8081/git/project.git /tmp/NAME 2>/dev/null; cd /tmp/NAME; git config user.name NAME; git config user.email NAME@example.com; git symbolic-ref HEAD refs/heads/main";
+const CLONE: &str = "set -e; rm -rf /tmp/NAME; n=0; until git clone -q http://127.0.0.1:8081/git/project.git /tmp/NAME 2> /tmp/NAME.said; do n=$((n + 1)); [ $n -lt 100 ] || { cat /tmp/NAME.said; exit 1; }; sleep 1; done; cd /tmp/NAME; git config user.name NAME; git config user.email NAME@example.com; git symbolic-ref HEAD refs/heads/main";
 
 /// Ten commits, each pushed against the other one's. Tells how many times the server had to be asked again for what the other one has pushed:
 /// an NFS client may remember for a while that a file isn't there.
@@ -64,7 +65,7 @@ fn story(place: &dyn Place) -> Result<Vec<Seen>, Error> {
     )?;
     let fsck = place.run(
         SERVICE,
-        "git -c safe.directory='*' -C /srv/git/project.git fsck --full --strict --no-dangling 2>&1; echo $?",
+        "for i in $(seq 100); do code=0; git -c safe.directory='*' -C /srv/git/project.git fsck --full --strict --no-dangling > /tmp/fsck 2>&1 || code=$?; [ $code != 0 ] || break; sleep 1; done; cat /tmp/fsck; echo $code",
     )?;
     let locks = place.run(SERVICE, "find /srv/git -name '*.lock' | wc -l")?;
     Ok(vec![

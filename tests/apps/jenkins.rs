@@ -8,6 +8,7 @@ pub(crate) const APPLICATION: Application = Application {
     name: "jenkins",
     told: "An image of uid 1000 with content at its home, a task on each instance, both replaced.",
     images: &[("applications-jenkins", "jenkins/Dockerfile")],
+    at_one_address: &[],
     story,
 };
 

@@ -11,6 +11,8 @@ pub(crate) struct Application {
     pub(crate) told: &'static str,
     /// Its images, by their Dockerfiles.
     pub(crate) images: &'static [(&'static str, &'static str)],
+    /// Services that others find by their address, so that they stay on their machine.
+    pub(crate) at_one_address: &'static [&'static str],
     /// Deploys it, uses it, replaces its tasks, ends some hard, and tells what it saw each time.
     pub(crate) story: fn(&dyn Place) -> Result<Vec<Seen>, Error>,
 }
@@ -44,6 +46,9 @@ pub(crate) trait Place: Sync {
 
     /// Starts a service of the compose file, and waits until its tasks run: `copies` of them where the place has more than one machine.
     fn start(&self, service: &str, copies: u64, variables: &[(&str, &str)]) -> Result<(), Error>;
+
+    /// Has so many tasks of the service run, where the place has more than one machine.
+    fn scale(&self, service: &str, copies: u64) -> Result<(), Error>;
 
     /// The addresses at which the service's tasks listen, one a task.
     fn addresses(&self, service: &str) -> Result<Vec<String>, Error>;

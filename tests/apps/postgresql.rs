@@ -9,6 +9,7 @@ pub(crate) const APPLICATION: Application = Application {
     told: "Its machine is killed while a client inserts rows one by one (under Docker Compose its container), and it recovers on the other \
            instance. Each row whose insertion was acknowledged has to be there.",
     images: &[("applications-postgresql", "postgresql/Dockerfile")],
+    at_one_address: &[],
     story,
 };
 

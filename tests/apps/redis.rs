@@ -8,6 +8,7 @@ pub(crate) const APPLICATION: Application = Application {
     name: "redis",
     told: "Append-only file, `appendfsync always`; killed (SIGKILL of the server) after 300 acknowledged commands, then replaced.",
     images: &[("applications-redis", "redis/Dockerfile")],
+    at_one_address: &[],
     story,
 };
 
