@@ -35,5 +35,5 @@ pub(crate) fn write(seen: &[Alike]) -> Result<(), Error> {
 
 /// Text as a table's cell takes it.
 fn cell(text: &str) -> String {
-    text.trim().replace('|', "\\|").replace('\n', "<br>")
+    text.trim().replace('<', "&lt;").replace('|', "\\|").replace('\n', "<br>")
 }

@@ -1,21 +1,45 @@
 //! A volume is filled from its image, by two instances at once, when something breaks: absent or complete, whatever it is.
 
 use crate::row::{BACK, NOTHING_WRITTEN, Seen, whole};
-use lab::{Error, Lab, expect, host, jenkins, network, share::Export, wait};
+use lab::{Error, Lab, app, expect, host, jenkins, network, share::Export, wait};
 use std::{path::Path, time::Duration};
 
 /// Enough that it can be met in the middle.
-const PLUGINS: usize = 800;
+const PLUGINS: usize = 2500;
 /// How many are there when the fault comes.
 const PART: usize = 100;
 
-/// Begins to fill the volume, and waits until it is in the middle. Gives the revision, and how many entries there are.
-fn in_the_middle(lab: &Lab) -> Result<(String, usize), Error> {
+/// A volume that is being filled.
+struct Filling {
+    revision: String,
+    /// The instance that fills it; the other one waits.
+    filler: usize,
+    /// How many entries there are.
+    count: usize,
+}
+
+/// Both instances start, nothing is there.
+fn begin(lab: &Lab) -> Result<String, Error> {
+    if app::services(lab, jenkins::APP)?.is_some() {
+        // Of a row that broke.
+        jenkins::end(lab)?;
+        jenkins::forget(lab)?;
+    }
     jenkins::prepare(lab, PLUGINS)?;
-    let revision = jenkins::deploy_patched(lab, &jenkins::document(PLUGINS))?;
+    jenkins::deploy_patched(lab, &jenkins::document(PLUGINS))
+}
+
+/// Begins to fill the volume, and waits until it is in the middle.
+fn in_the_middle(lab: &Lab) -> Result<Filling, Error> {
+    let revision = begin(lab)?;
+    let filler = filler(lab)?;
     match jenkins::copied(lab, PART)? {
-        Some(count) => Ok((revision, count)),
-        None => expect(false, "to meet it in the middle", "it is complete").map(|()| (revision, 0)),
+        Some(count) => Ok(Filling { revision, filler, count }),
+        None => expect(false, "to meet it in the middle", "it is complete").map(|()| Filling {
+            revision,
+            filler,
+            count: 0,
+        }),
     }
 }
 
@@ -46,7 +70,7 @@ fn absent(lab: &Lab) -> Result<(), Error> {
 
 /// The share is full, until somebody makes room.
 pub(crate) fn full(lab: &Lab) -> Result<Seen, Error> {
-    let (revision, count) = in_the_middle(lab)?;
+    let Filling { revision, count, .. } = in_the_middle(lab)?;
     let filler = lab.share.path("filler");
     // It ends with an error, when the last block is taken.
     drop(host::sh(&format!("dd if=/dev/zero of={} bs=64k", filler.display())));
@@ -72,8 +96,7 @@ pub(crate) fn full(lab: &Lab) -> Result<Seen, Error> {
 
 /// The power of the instance that fills is cut, and comes back.
 pub(crate) fn power_cut(lab: &Lab) -> Result<Seen, Error> {
-    let (revision, count) = in_the_middle(lab)?;
-    let filler = filler(lab)?;
+    let Filling { revision, filler, count } = in_the_middle(lab)?;
     let cut = std::time::Instant::now();
     lab.instance(filler).kill()?;
     absent(lab)?;
@@ -100,8 +123,7 @@ pub(crate) fn power_cut(lab: &Lab) -> Result<Seen, Error> {
 
 /// The instance that fills is cut off until the other one has filled the volume and its app has written to it, and then let go on.
 pub(crate) fn cut_off(lab: &Lab) -> Result<Seen, Error> {
-    let (revision, count) = in_the_middle(lab)?;
-    let filler = filler(lab)?;
+    let Filling { revision, filler, count } = in_the_middle(lab)?;
     let tap = &lab.instance(filler).identity.tap;
     network::connect(tap, false)?;
     let volume = lab.share.path(jenkins::ON_SHARE);
@@ -158,7 +180,7 @@ fn filler(lab: &Lab) -> Result<usize, Error> {
 
 /// The server is killed and started again.
 pub(crate) fn server_killed(lab: &Lab) -> Result<Seen, Error> {
-    let (revision, count) = in_the_middle(lab)?;
+    let Filling { revision, count, .. } = in_the_middle(lab)?;
     lab.share.restart(&lab.progress)?;
     complete(lab, &revision)?;
     for index in [0, 1] {
@@ -178,8 +200,7 @@ pub(crate) fn without_chown(lab: &Lab) -> Result<Seen, Error> {
         for index in [0, 1] {
             whole(lab, index)?;
         }
-        jenkins::prepare(lab, PLUGINS)?;
-        let revision = jenkins::deploy_patched(lab, &jenkins::document(PLUGINS))?;
+        let revision = begin(lab)?;
         let said = wait::until(&lab.progress, "a seeding container says whose it all is", BACK, || {
             let said = [jenkins::said(lab, 0), jenkins::said(lab, 1)]
                 .map(|said| said.map_err(|error| error.to_string()));

@@ -76,7 +76,8 @@ pub fn entries(plugins: usize) -> usize {
 pub fn prepare(lab: &Lab, plugins: usize) -> Result<(), Error> {
     let script = IMAGE.replace("IMAGE", &image(plugins)).replace("FILES", &plugins.to_string());
     for guest in lab.instances() {
-        guest.run(&script)?;
+        let output = guest.try_run(&script, STARTED);
+        expect(output.code == 0, "the image is made", output.stdout + &output.stderr)?;
     }
     Ok(())
 }
