@@ -29,18 +29,13 @@ fn begin(lab: &Lab) -> Result<String, Error> {
     jenkins::deploy_patched(lab, &jenkins::document(PLUGINS))
 }
 
-/// Begins to fill the volume, and waits until it is in the middle.
+/// Begins to fill the volume, waits until it is in the middle, and stops the server there, so that it stays so until it is resumed.
 fn in_the_middle(lab: &Lab) -> Result<Filling, Error> {
     let revision = begin(lab)?;
-    let filler = filler(lab)?;
-    match jenkins::copied(lab, PART)? {
-        Some(count) => Ok(Filling { revision, filler, count }),
-        None => expect(false, "to meet it in the middle", "it is complete").map(|()| Filling {
-            revision,
-            filler,
-            count: 0,
-        }),
-    }
+    let count = jenkins::copied(lab, PART)?;
+    lab.share.stall()?;
+    expect(count.is_some(), "to meet it in the middle", "it is complete")?;
+    Ok(Filling { revision, filler: filler(lab)?, count: count.unwrap_or_default() })
 }
 
 /// Both tasks run with all that the image has, and nothing is left of what was begun.
@@ -74,6 +69,7 @@ pub(crate) fn full(lab: &Lab) -> Result<Seen, Error> {
     let filler = lab.share.path("filler");
     // It ends with an error, when the last block is taken.
     drop(host::sh(&format!("dd if=/dev/zero of={} bs=64k", filler.display())));
+    lab.share.resume()?;
     let said = wait::until(&lab.progress, "a seeding container says that the share is full", BACK, || {
         let said = [jenkins::said(lab, 0), jenkins::said(lab, 1)]
             .map(|said| said.map_err(|error| error.to_string()));
@@ -99,6 +95,7 @@ pub(crate) fn power_cut(lab: &Lab) -> Result<Seen, Error> {
     let Filling { revision, filler, count } = in_the_middle(lab)?;
     let cut = std::time::Instant::now();
     lab.instance(filler).kill()?;
+    lab.share.resume()?;
     absent(lab)?;
     let other = lab.instance(1 - filler);
     let filled = wait::until(&lab.progress, "the other instance fills it", BACK, || {
@@ -126,6 +123,7 @@ pub(crate) fn cut_off(lab: &Lab) -> Result<Seen, Error> {
     let Filling { revision, filler, count } = in_the_middle(lab)?;
     let tap = &lab.instance(filler).identity.tap;
     network::connect(tap, false)?;
+    lab.share.resume()?;
     let volume = lab.share.path(jenkins::ON_SHARE);
     let log = volume.join("copy_reference_file.log");
     let by_the_other =
@@ -167,14 +165,13 @@ fn inode(path: &Path) -> Result<u64, Error> {
     Ok(std::os::unix::fs::MetadataExt::ino(&meta))
 }
 
-/// The instance that fills the volume: the other one waits, and says so.
+/// The instance that fills the volume: a process there holds files of what is not yet in its place.
 fn filler(lab: &Lab) -> Result<usize, Error> {
-    wait::until(&lab.progress, "one of the two waits", BACK, || {
-        let said = [jenkins::said(lab, 0), jenkins::said(lab, 1)];
-        let waits = said
-            .iter()
-            .position(|said| said.as_ref().is_ok_and(|said| said.contains("another container fills it")));
-        waits.map(|waits| 1 - waits).ok_or_else(|| format!("{said:?}"))
+    const HOLDS: &str = "ls -l /proc/[0-9]*/fd 2> /dev/null | grep -c -F .volumes-agent-seeding- || true";
+    wait::until(&lab.progress, "one of the two fills it", BACK, || {
+        let held = [0, 1].map(|index| lab.instance(index).run(HOLDS).map_err(|error| error.to_string()));
+        let holds = held.iter().position(|held| held.as_ref().is_ok_and(|held| held.trim() != "0"));
+        holds.ok_or_else(|| format!("{held:?}"))
     })
 }
 
