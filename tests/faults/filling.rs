@@ -1,7 +1,7 @@
 //! A volume is filled from its image, by two instances at once, when something breaks: absent or complete, whatever it is.
 
 use crate::row::{BACK, NOTHING_WRITTEN, Seen, whole};
-use lab::{Error, Lab, app, expect, host, jenkins, network, share::Export, wait};
+use lab::{Error, Lab, app, expect, host, jenkins, network, wait};
 use std::{path::Path, time::Duration};
 
 /// Enough that it can be met in the middle.
@@ -145,11 +145,12 @@ pub(crate) fn cut_off(lab: &Lab) -> Result<Seen, Error> {
     )?;
     let record = volumes_agent::record::record_name(jenkins::ON_SHARE);
     let record = host::read(&lab.share.path(&format!(".volumes-agent/volumes/{record}")))?;
-    let other = &lab.instance(1 - filler).identity.id;
+    let told: serde_json::Value = serde_json::from_str(&record).unwrap_or_default();
+    let other = &lab.instance(1 - filler).identity.name;
     expect(
-        record.contains("\"seeded\"") && record.contains(&format!("\"seeded_by\":\"{other}\"")),
+        told["state"] == "seeded" && told["seeded_by"].as_str().is_some_and(|by| by.ends_with(other)),
         "the record says who has filled it",
-        &*record,
+        record,
     )?;
     end(
         lab,
@@ -184,54 +185,4 @@ pub(crate) fn server_killed(lab: &Lab) -> Result<Seen, Error> {
         whole(lab, index)?;
     }
     end(lab, format!("killed when {count} entries were there; the copy waits for it, and goes on"))
-}
-
-/// The share makes everybody one user, and lets nobody change owners.
-pub(crate) fn without_chown(lab: &Lab) -> Result<Seen, Error> {
-    const USER: u32 = 1234;
-    let files = lab.share.path("/");
-    let owned = |user: u32| host::sh(&format!("chown -R {user}:{user} {}", files.display())).map(drop);
-    owned(USER)?;
-    lab.share.export(Export::OneUser(USER), &lab.progress)?;
-    let outcome = (|| {
-        for index in [0, 1] {
-            whole(lab, index)?;
-        }
-        let revision = begin(lab)?;
-        let said = wait::until(&lab.progress, "a seeding container says whose it all is", BACK, || {
-            let said = [jenkins::said(lab, 0), jenkins::said(lab, 1)]
-                .map(|said| said.map_err(|error| error.to_string()));
-            let all = said.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
-            let line = all.lines().find(|line| line.contains("lets nobody change")).map(str::to_owned);
-            line.ok_or(all)
-        })?;
-        jenkins::running(lab, &revision)?;
-        let meta = std::fs::metadata(lab.share.path(jenkins::ON_SHARE))
-            .map_err(host::failed("stat", Path::new(jenkins::ON_SHARE)))?;
-        let owner = std::os::unix::fs::MetadataExt::uid(&meta);
-        expect(owner == USER, format!("it belongs to {USER}"), owner.to_string())?;
-        let listed = lab.instance(0).try_run(
-            "set -a; . /etc/volumes-agent/environment; set +a; volumes-agent ls",
-            Duration::from_secs(60),
-        );
-        expect(
-            listed.stdout.contains("the share lets nobody change them"),
-            "`ls` says so",
-            listed.stdout.clone() + &listed.stderr,
-        )?;
-        jenkins::end(lab)?;
-        jenkins::forget(lab)?;
-        Ok::<_, Error>(said)
-    })();
-    lab.share.export(Export::Whole, &lab.progress)?;
-    owned(0)?;
-    let said = outcome?;
-    for index in [0, 1] {
-        whole(lab, index)?;
-    }
-    Ok(Seen::new(
-        format!("\"{said}\""),
-        "the app starts; to the server it is that user as well, whoever it is in its container",
-        NOTHING_WRITTEN,
-    ))
 }

@@ -50,7 +50,6 @@ const ROWS: &[Row] = &[
     Row { name: "filling_power_cut", told: "power cut of the instance that fills a new volume", fault: Fault::Common(filling::power_cut) },
     Row { name: "filling_cut_off", told: "network down of the instance that fills a new volume, until the other one has filled it", fault: Fault::Common(filling::cut_off) },
     Row { name: "filling_server_killed", told: "server killed and started again while a new volume is filled", fault: Fault::Common(filling::server_killed) },
-    Row { name: "filling_without_chown", told: "a share that makes everybody one user (an access point of EFS); a new volume is filled", fault: Fault::Common(filling::without_chown) },
     Row { name: "cycles", told: "100 times `umount -l`, and mounted again", fault: Fault::OfAnInstance(mounting::cycles) },
     Row { name: "introspection_late", told: "the ECS agent is up a minute late", fault: Fault::OfAnInstance(aws::introspection_late) },
     Row { name: "network_slow", told: "200 ms delay and 5 % loss (towards the server) for a minute", fault: Fault::OfAnInstance(wire::slow) },

@@ -27,8 +27,6 @@ pub enum Export {
     ReadOnly,
     /// All, but root is nobody.
     RootSquashed,
-    /// All, and everybody is this user, whom all files belong to: an access point of EFS with a user of its own.
-    OneUser(u32),
 }
 
 /// The server and its faults.
@@ -157,10 +155,9 @@ fn configured(files: &Path, export: Export) -> String {
     let recovery = Path::new(place::MEMORY).join("ganesha/recovery");
     let (files, recovery, lease) = (files.display(), recovery.display(), LEASE.as_secs());
     let (access, squash) = match export {
-        Export::Whole => ("RW", "No_Root_Squash".to_owned()),
-        Export::ReadOnly => ("RO", "No_Root_Squash".to_owned()),
-        Export::RootSquashed => ("RW", "Root_Squash".to_owned()),
-        Export::OneUser(id) => ("RW", format!("All_Squash; Anonymous_Uid = {id}; Anonymous_Gid = {id}")),
+        Export::Whole => ("RW", "No_Root_Squash"),
+        Export::ReadOnly => ("RO", "No_Root_Squash"),
+        Export::RootSquashed => ("RW", "Root_Squash"),
     };
     format!(
         "NFS_CORE_PARAM {{ Protocols = 4; NFS_Port = 2049; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = None; fsid_device = true; }}
