@@ -2,7 +2,7 @@
 
 use crate::row::{BACK, NOTHING_WRITTEN, Seen, whole};
 use lab::{Error, Lab, app, expect, host, jenkins, network, wait};
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 /// Enough that it can be met in the middle.
 const PLUGINS: usize = 2500;
