@@ -51,6 +51,7 @@ bench: build
 check: packages
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release --locked --workspace --test faults --test apps -- -D warnings
 
 # One profile for demo, tests and installation: what is shipped is what was tested, and is compiled once.
 build: helper

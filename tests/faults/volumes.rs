@@ -32,7 +32,7 @@ pub(crate) fn removed(lab: &Lab) -> Result<Seen, Error> {
     let folder = lab.share.path(ON_SHARE);
     host::remove(&folder)?;
     let task = lab.instance(0).try_run(
-        &format!("docker exec $(docker ps -q --filter label=com.amazonaws.ecs.container-name=web | head -n 1) sh -c 'date > /var/www/html/after' 2>&1"),
+        "docker exec $(docker ps -q --filter label=com.amazonaws.ecs.container-name=web | head -n 1) sh -c 'date > /var/www/html/after' 2>&1",
         Duration::from_secs(20),
     );
     let running = alarmed(lab)?;
