@@ -127,7 +127,8 @@ pub fn running(lab: &Lab, service: &str) -> Result<Vec<Task>, Error> {
     if arns.as_array().is_none_or(Vec::is_empty) {
         return Ok(Vec::new());
     }
-    let instances = [lab.container_instance(0)?, lab.container_instance(1)?];
+    // One that was deregistered has none.
+    let instances = [0, 1].map(|index| lab.container_instance(index).unwrap_or_default());
     let tasks = lab.ecs("DescribeTasks", &json!({ "cluster": CLUSTER, "tasks": arns }))?["tasks"].clone();
     let mut running: Vec<Task> = tasks
         .as_array()
