@@ -31,6 +31,8 @@ pub fn jittered(time: Duration) -> Duration {
 #[derive(Debug, Default)]
 struct Entry {
     in_flight: Option<AbortHandle>,
+    /// What it waited for changed while it was being done.
+    is_outdated: bool,
     not_before: Option<Instant>,
     failures: u32,
 }
@@ -54,13 +56,16 @@ impl Schedule {
 
     /// It begins.
     pub fn begin(&mut self, action: &'static str, job: AbortHandle) {
-        self.0.entry(action).or_default().in_flight = Some(job);
+        let entry = self.0.entry(action).or_default();
+        entry.in_flight = Some(job);
+        entry.is_outdated = false;
     }
 
-    /// It ended well; it may be done again after its pace's time.
+    /// It ended well; it may be done again after its pace's time, or at once if it was hurried meanwhile.
     pub fn succeeded(&mut self, action: &'static str, pace: Pace, now: Instant) {
-        *self.0.entry(action).or_default() =
-            Entry { not_before: Some(now + pace.after_success), ..Entry::default() };
+        let entry = self.0.entry(action).or_default();
+        let not_before = (!entry.is_outdated).then(|| now + pace.after_success);
+        *entry = Entry { not_before, ..Entry::default() };
     }
 
     /// It failed; it may be tried again after its pace's back-off.
@@ -76,9 +81,10 @@ impl Schedule {
         self.0.entry(action).or_default().not_before = Some(now + time);
     }
 
-    /// It may begin at once: what it waited for changed. One that is being done goes on.
+    /// It may begin at once: what it waited for changed. One that is being done goes on, and may be done again as soon as it has succeeded.
     pub fn hurry(&mut self, action: &'static str) {
         let entry = self.0.entry(action).or_default();
+        entry.is_outdated = entry.in_flight.is_some();
         entry.not_before = None;
         entry.failures = 0;
     }
@@ -125,5 +131,22 @@ mod tests {
         schedule.succeeded("mount", PACE, now);
         assert!(!schedule.is_due("mount", now + Duration::from_secs(4)));
         assert_eq!(schedule.next_due(now), Some(now + PACE.after_success));
+    }
+
+    #[tokio::test]
+    async fn what_changes_while_it_is_done_has_it_done_again_once() {
+        let now = Instant::now();
+        let mut schedule = Schedule::default();
+        let mut done = |hurried: bool| {
+            schedule.begin("beat", tokio::spawn(async {}).abort_handle());
+            if hurried {
+                schedule.hurry("beat");
+                assert!(!schedule.is_due("beat", now), "never twice at once");
+            }
+            schedule.succeeded("beat", PACE, now);
+            schedule.is_due("beat", now)
+        };
+        assert!(done(true));
+        assert!(!done(false));
     }
 }

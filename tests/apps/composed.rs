@@ -62,7 +62,7 @@ impl Composed {
                 "--tag",
                 name,
                 "--file",
-                &images::dockerfile(dockerfile).to_string_lossy(),
+                &images::folder().join(dockerfile).to_string_lossy(),
                 &images::folder().to_string_lossy(),
             ])?;
         }

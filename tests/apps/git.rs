@@ -1,6 +1,6 @@
 //! A Git server over HTTP: locks, renames and many small files.
 
-use crate::place::{Application, Place, Seen, Story, succeeded};
+use crate::place::{Application, Place, Seen, succeeded};
 use lab::Error;
 use std::time::Instant;
 

@@ -1,10 +1,7 @@
 //! What the applications' images are made of: one root of Debian's packages, made once.
 
 use lab::{Error, host, image, place, progress::Progress};
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 /// What is kept between runs.
 pub(crate) struct Images {
@@ -42,9 +39,4 @@ pub(crate) fn prepare(progress: &Progress) -> Result<Images, Error> {
         std::fs::rename(&new, &root).map_err(host::failed("rename", &new))?;
     }
     Ok(Images { root, compose })
-}
-
-/// The Dockerfile of an image.
-pub(crate) fn dockerfile(path: &str) -> PathBuf {
-    folder().join(Path::new(path))
 }

@@ -1,6 +1,6 @@
 //! Jenkins' situation: an image that is not root, with content at its home.
 
-use crate::place::{Application, Place, Seen, Story};
+use crate::place::{Application, Place, Seen};
 use lab::Error;
 use std::time::Instant;
 

@@ -20,9 +20,10 @@ use cluster::Cluster;
 use composed::Composed;
 use lab::{
     Error, Lab,
-    enclosure::{self, Entered, Inside},
+    enclosure::{self, Inside},
     expect,
     progress::Progress,
+    selection::Selection,
 };
 use place::{Application, Place, Seen};
 use std::{process::ExitCode, time::Duration};
@@ -41,29 +42,18 @@ const APPLICATIONS: &[Application] = &[
 ];
 
 fn main() -> ExitCode {
-    let progress = Progress::new();
     let keep = std::env::args().any(|word| word == "--keep");
-    let entered = enclosure::enter(NAME, keep, &progress, || {
-        lab::cluster::prepare(&progress)?;
-        images::prepare(&progress).map(drop)
-    });
-    let outcome = match entered {
-        Ok(Entered::Done(code)) => return code,
-        Ok(Entered::Inside(inside)) => run(inside, keep, &progress),
-        Err(error) => Err(error),
+    let prepare = |progress: &Progress| {
+        lab::cluster::prepare(progress)?;
+        images::prepare(progress).map(drop)
     };
-    outcome.unwrap_or_else(|error| {
-        progress.plain(&format!("error: {error}"));
-        ExitCode::FAILURE
-    })
+    enclosure::run(NAME, keep, prepare, |inside, progress| run(inside, keep, progress))
 }
 
 fn run(inside: Inside, keep: bool, progress: &Progress) -> Result<ExitCode, Error> {
-    // Options are libtest's, as `cargo test` passes them to all tests.
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let is_wanted =
-        |one: &&Application| wanted.is_empty() || wanted.iter().any(|word| one.name.contains(word));
-    let applications: Vec<&'static Application> = APPLICATIONS.iter().filter(is_wanted).collect();
+    let wanted = Selection::of_the_command_line();
+    let applications: Vec<&'static Application> =
+        APPLICATIONS.iter().filter(|one| wanted.has(one.name)).collect();
     let lab = Lab::start(&inside, progress)?;
     for index in [0, 1] {
         lab.reports(index, "ready", Duration::from_secs(60))?;
@@ -76,14 +66,13 @@ fn run(inside: Inside, keep: bool, progress: &Progress) -> Result<ExitCode, Erro
     let mut seen = Vec::new();
     let mut broken = Vec::new();
     for application in &applications {
-        let outcome = both(&lab, &composed, application);
-        match outcome {
+        match both(&lab, &composed, application) {
             Ok(alike) => {
                 progress.say(&format!("ok      {}", application.name));
                 seen.push(alike);
             }
             Err(error) => {
-                let evidence = lab.evidence(application.name)?;
+                let evidence = lab.folder.join("evidence").join(application.name);
                 progress.say(&format!(
                     "BROKEN  {}\n  {error}\n  logs:     {}",
                     application.name,
@@ -93,7 +82,7 @@ fn run(inside: Inside, keep: bool, progress: &Progress) -> Result<ExitCode, Erro
             }
         }
     }
-    if wanted.is_empty() && broken.is_empty() {
+    if wanted.is_all() && broken.is_empty() {
         table::write(&seen)?;
     }
     progress.say(&format!(
@@ -107,18 +96,22 @@ fn run(inside: Inside, keep: bool, progress: &Progress) -> Result<ExitCode, Erro
 
 /// Runs an application in both places.
 fn both(lab: &Lab, composed: &Composed, application: &'static Application) -> Result<Alike, Error> {
-    let there = told(&lab.progress, application, &composed.place(application))?;
-    let here = told(&lab.progress, application, &Cluster::new(lab, composed, application))?;
+    let there = told(lab, application, &composed.place(application))?;
+    let here = told(lab, application, &Cluster::new(lab, composed, application))?;
     same(&there, &here)?;
     Ok(Alike { application, there, here })
 }
 
-/// Runs an application in a place, and leaves nothing of it there.
-fn told(progress: &Progress, application: &Application, place: &dyn Place) -> Result<Vec<Seen>, Error> {
-    progress.say(&format!("{} {}", application.name, place.told()));
-    let seen = (application.story)(place)?;
-    progress.detail(&seen.iter().map(|one| format!("{}: {}\n", one.what, one.seen)).collect::<String>());
+/// Runs an application in a place, and leaves nothing of it there but, where it broke, evidence.
+fn told(lab: &Lab, application: &Application, place: &dyn Place) -> Result<Vec<Seen>, Error> {
+    lab.progress.say(&format!("{} {}", application.name, place.told()));
+    let seen = (application.story)(place);
+    if seen.is_err() {
+        lab.evidence(application.name)?;
+    }
     place.end()?;
+    let seen = seen?;
+    lab.progress.detail(&seen.iter().map(|one| format!("{}: {}\n", one.what, one.seen)).collect::<String>());
     Ok(seen)
 }
 

@@ -3,6 +3,9 @@
 use lab::{Error, expect};
 use std::time::{Duration, Instant};
 
+/// How long applications take to start: a guest is slow, and some install themselves first.
+const PATIENCE: Duration = Duration::from_secs(420);
+
 /// One application, its compose file and images in the folder of its name.
 pub(crate) struct Application {
     /// The folder, the app's name, and its project's.
@@ -73,44 +76,32 @@ pub(crate) trait Place: Sync {
 
     /// Ends the application; its volumes go with it where they are Docker's own.
     fn end(&self) -> Result<(), Error>;
-}
 
-/// How long applications take to start: a guest is slow, and some install themselves first.
-const PATIENCE: Duration = Duration::from_secs(420);
-
-/// What a story does most.
-pub(crate) trait Story {
     /// The address of the first task.
-    fn first(&self, service: &str) -> Result<String, Error>;
-    /// The address of the last task: of the other one, where there are two.
-    fn other(&self, service: &str) -> Result<String, Error>;
-    /// Runs a line of shell in the first task's container, and insists on exit code 0.
-    fn run(&self, service: &str, line: &str) -> Result<String, Error>;
-    /// The same in the other one's.
-    fn run_in_other(&self, service: &str, line: &str) -> Result<String, Error>;
-    /// Waits until the line ends with 0 in each task's container and writes this.
-    fn answers(&self, service: &str, line: &str, text: &str) -> Result<(), Error>;
-}
-
-impl Story for dyn Place + '_ {
     fn first(&self, service: &str) -> Result<String, Error> {
         Ok(self.addresses(service)?.first().cloned().unwrap_or_default())
     }
 
-    fn other(&self, service: &str) -> Result<String, Error> {
-        Ok(self.addresses(service)?.last().cloned().unwrap_or_default())
-    }
-
+    /// Runs a line of shell in the first task's container, and insists on exit code 0.
     fn run(&self, service: &str, line: &str) -> Result<String, Error> {
         succeeded(line, self.inside(service, &self.first(service)?, line))
     }
 
+    /// The address of the last task: of the other one, where there are two.
+    fn other(&self, service: &str) -> Result<String, Error> {
+        Ok(self.addresses(service)?.last().cloned().unwrap_or_default())
+    }
+
+    /// The same in the other one's container.
     fn run_in_other(&self, service: &str, line: &str) -> Result<String, Error> {
         succeeded(line, self.inside(service, &self.other(service)?, line))
     }
 
+    /// Waits until the line ends with 0 in each task's container and writes this.
     fn answers(&self, service: &str, line: &str, text: &str) -> Result<(), Error> {
-        for address in self.addresses(service)? {
+        let addresses = self.addresses(service)?;
+        expect(!addresses.is_empty(), format!("a task of {service} that can be asked"), "none")?;
+        for address in addresses {
             let begun = Instant::now();
             loop {
                 let seen = self.inside(service, &address, line);

@@ -1,6 +1,6 @@
 //! PostgreSQL: refuses a folder that isn't its own and empty, and trusts fsync with its life.
 
-use crate::place::{Application, Place, Seen, Story};
+use crate::place::{Application, Place, Seen};
 use lab::{Error, expect};
 use std::time::Instant;
 

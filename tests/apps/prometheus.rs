@@ -1,6 +1,6 @@
 //! Prometheus: not root, memory-mapped files, a lock on its folder.
 
-use crate::place::{Application, Place, Seen, Story};
+use crate::place::{Application, Place, Seen};
 use lab::Error;
 use std::time::Instant;
 

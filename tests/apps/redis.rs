@@ -1,6 +1,6 @@
 //! Redis with an append-only file that is synchronised at each command.
 
-use crate::place::{Application, Place, Seen, Story};
+use crate::place::{Application, Place, Seen};
 use lab::Error;
 use std::time::Instant;
 

@@ -1,6 +1,6 @@
 //! WordPress with Apache, PHP and MariaDB: the example of the feature's own page.
 
-use crate::place::{Application, Place, Seen, Story};
+use crate::place::{Application, Place, Seen};
 use lab::{Error, expect};
 use std::time::Instant;
 

@@ -66,9 +66,9 @@ fn absent(lab: &Lab) -> Result<(), Error> {
 /// The share is full, until somebody makes room.
 pub(crate) fn full(lab: &Lab) -> Result<Seen, Error> {
     let Filling { revision, count, .. } = in_the_middle(lab)?;
-    let filler = lab.share.path("filler");
+    let ballast = lab.share.path("ballast");
     // It ends with an error, when the last block is taken.
-    drop(host::sh(&format!("dd if=/dev/zero of={} bs=64k", filler.display())));
+    drop(host::sh(&format!("dd if=/dev/zero of={} bs=64k", ballast.display())));
     lab.share.resume()?;
     let said = wait::until(&lab.progress, "a seeding container says that the share is full", BACK, || {
         let said = [jenkins::said(lab, 0), jenkins::said(lab, 1)]
@@ -78,7 +78,7 @@ pub(crate) fn full(lab: &Lab) -> Result<Seen, Error> {
         line.ok_or(all)
     });
     let is_absent = absent(lab);
-    host::remove(&filler)?;
+    host::remove(&ballast)?;
     let said = said?;
     is_absent?;
     complete(lab, &revision)?;

@@ -19,8 +19,9 @@ mod writer;
 
 use lab::{
     Error, Lab, cluster,
-    enclosure::{self, Entered, Inside},
+    enclosure::{self, Inside},
     progress::Progress,
+    selection::Selection,
 };
 use row::{Fault, Row, Seen};
 use std::{
@@ -85,25 +86,14 @@ const ROWS: &[Row] = &[
 ];
 
 fn main() -> ExitCode {
-    let progress = Progress::new();
     let keep = std::env::args().any(|word| word == "--keep");
-    let entered = enclosure::enter(NAME, keep, &progress, || cluster::prepare(&progress).map(drop));
-    let outcome = match entered {
-        Ok(Entered::Done(code)) => return code,
-        Ok(Entered::Inside(inside)) => run(inside, keep, &progress),
-        Err(error) => Err(error),
-    };
-    outcome.unwrap_or_else(|error| {
-        progress.plain(&format!("error: {error}"));
-        ExitCode::FAILURE
-    })
+    let prepare = |progress: &Progress| cluster::prepare(progress).map(drop);
+    enclosure::run(NAME, keep, prepare, |inside, progress| run(inside, keep, progress))
 }
 
 fn run(inside: Inside, keep: bool, progress: &Progress) -> Result<ExitCode, Error> {
-    // Options are libtest's, as `cargo test` passes them to all tests.
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let is_wanted = |row: &&Row| wanted.is_empty() || wanted.iter().any(|word| row.name.contains(word));
-    let rows: Vec<&Row> = ROWS.iter().filter(is_wanted).collect();
+    let wanted = Selection::of_the_command_line();
+    let rows: Vec<&Row> = ROWS.iter().filter(|row| wanted.has(row.name)).collect();
     let lab = Lab::start(&inside, progress)?;
     for index in [0, 1] {
         lab.instance(index).write("/etc/volumes-agent/config.toml", CONFIGURATION)?;
@@ -117,7 +107,7 @@ fn run(inside: Inside, keep: bool, progress: &Progress) -> Result<ExitCode, Erro
         .map(|row| row.name)
         .filter(|name| !seen.iter().any(|(row, _)| row.name == *name))
         .collect();
-    if wanted.is_empty() && broken.is_empty() && !rows.is_empty() {
+    if wanted.is_all() && broken.is_empty() && !rows.is_empty() {
         table::write(&seen, begun.elapsed().as_secs_f64() / 60.0)?;
     }
     progress.say(&format!("{} rows as they must be, {} broken {broken:?}", seen.len(), broken.len()));

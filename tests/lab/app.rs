@@ -127,8 +127,12 @@ pub fn running(lab: &Lab, service: &str) -> Result<Vec<Task>, Error> {
     if arns.as_array().is_none_or(Vec::is_empty) {
         return Ok(Vec::new());
     }
-    // One that was deregistered has none.
-    let instances = [0, 1].map(|index| lab.container_instance(index).unwrap_or_default());
+    let registered = |index: usize| match lab.container_instance(index) {
+        // One that was deregistered has no tasks.
+        Err(Error::NotSeen { .. }) => Ok(Value::Null),
+        other => other,
+    };
+    let instances = [registered(0)?, registered(1)?];
     let tasks = lab.ecs("DescribeTasks", &json!({ "cluster": CLUSTER, "tasks": arns }))?["tasks"].clone();
     let mut running: Vec<Task> = tasks
         .as_array()

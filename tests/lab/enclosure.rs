@@ -71,6 +71,25 @@ pub fn enter(
     runtime()?.block_on(outside(&folder, keep, progress, lock)).map(Entered::Done)
 }
 
+/// The whole of a program that works inside of walls: `prepare` outside, as in [`enter`], then `work`. What went wrong is said.
+pub fn run(
+    name: &str,
+    keep: bool,
+    prepare: impl FnOnce(&Progress) -> Result<(), Error>,
+    work: impl FnOnce(Inside, &Progress) -> Result<ExitCode, Error>,
+) -> ExitCode {
+    let progress = Progress::new();
+    let outcome = match enter(name, keep, &progress, || prepare(&progress)) {
+        Ok(Entered::Done(code)) => Ok(code),
+        Ok(Entered::Inside(inside)) => work(inside, &progress),
+        Err(error) => Err(error),
+    };
+    outcome.unwrap_or_else(|error| {
+        progress.plain(&format!("error: {error}"));
+        ExitCode::FAILURE
+    })
+}
+
 /// Ends a lab that was kept. Gives false if there is none.
 ///
 /// # Errors

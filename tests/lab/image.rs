@@ -183,7 +183,7 @@ fn root(cache: &Path, progress: &Progress) -> Result<PathBuf, Error> {
         fs::read_dir(MODULES).ok().and_then(|mut kernels| kernels.next()).and_then(Result::ok).ok_or_else(
             || Error::Missing {
                 what: MODULES.to_owned(),
-                help: "`make deps` installs user-mode-linux".to_owned(),
+                help: "tests/install-packages installs user-mode-linux".to_owned(),
             },
         )?;
     let version = kernel.file_name().to_string_lossy().into_owned();
@@ -333,7 +333,7 @@ pub fn wordpress(cache: &Path) -> Result<Vec<u8>, Error> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
     let busybox = busybox.ok_or_else(|| Error::Missing {
         what: "busybox".to_owned(),
-        help: "`make deps` installs busybox-static".to_owned(),
+        help: "tests/install-packages installs busybox-static".to_owned(),
     })?;
     copy(busybox, &folder.join("bin/busybox"))?;
     for applet in

@@ -175,7 +175,7 @@ fn of_the_image(lab: &Lab, plugins: usize) -> Result<String, Error> {
 /// # Errors
 /// When it can't be listed.
 pub fn on_the_share(lab: &Lab) -> Result<String, Error> {
-    lab.instance(1).run(&LOOKS.replace("DIRECTORY", &format!("/volumes/{}", ON_SHARE)))
+    lab.instance(1).run(&LOOKS.replace("DIRECTORY", &format!("/volumes/{ON_SHARE}")))
 }
 
 /// That the volume has exactly what the image has, and is whose it is there.
@@ -201,7 +201,8 @@ pub fn is_whole(lab: &Lab, plugins: usize) -> Result<(), Error> {
     )
 }
 
-/// Removes the volume with its record, as an operator does who wants to begin again: on one instance, while the other one's NFS client still remembers all of it.
+/// Removes the volume with its record, as an operator does who wants to begin again: on one instance, while the other one's NFS client
+/// still remembers all of it.
 ///
 /// # Errors
 /// When it can't be removed.

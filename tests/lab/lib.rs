@@ -13,7 +13,7 @@
 //! | [`engine`] | a Docker Engine of this machine, for the laptop; not part of a cluster |
 //! | [`network`] | the wires, and cutting them |
 //! | [`story`], [`faults`], [`app`], [`jenkins`] | what the demo tells, and the tests assert, step by step |
-//! | [`wait`], [`progress`], [`error`], [`host`], [`http`], [`place`] | the tools of all of these |
+//! | [`wait`], [`selection`], [`progress`], [`error`], [`host`], [`http`], [`place`] | the tools of all of these |
 
 pub mod app;
 pub mod cluster;
@@ -34,6 +34,7 @@ pub mod moto;
 pub mod network;
 pub mod place;
 pub mod progress;
+pub mod selection;
 pub mod share;
 pub mod story;
 pub mod tunnel;

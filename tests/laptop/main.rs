@@ -6,7 +6,7 @@
 mod person;
 mod promises;
 
-use lab::{Error, engine::Engine, host, image, place, progress::Progress};
+use lab::{Error, engine::Engine, host, image, place, progress::Progress, selection::Selection};
 use person::{Person, Program};
 use std::{
     path::{Path, PathBuf},
@@ -117,12 +117,10 @@ fn inside(progress: &Progress) -> Result<ExitCode, Error> {
         std::fs::copy(&from, &to).map_err(host::failed("copy", &from))?;
     }
 
-    // Options are libtest's, as `cargo test` passes them to all tests.
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str()));
+    let selection = Selection::of_the_command_line();
     let (mut kept, mut broken) = (0, Vec::new());
     for program in [Program::Go, Program::Python] {
-        let wanted = PROMISES.iter().filter(|(name, _, with)| is_wanted(name) && with.contains(&program));
+        let wanted = PROMISES.iter().filter(|(name, _, with)| selection.has(name) && with.contains(&program));
         for (name, promise, _) in wanted {
             let begun = Instant::now();
             let home = memory.join(format!("homes/{}/{name}", program.name()));

@@ -30,9 +30,10 @@ mod watch;
 
 use lab::{
     Error, Lab, cluster,
-    enclosure::{self, Entered, Inside},
+    enclosure::{self, Inside},
     faults,
     progress::Progress,
+    selection::Selection,
     story,
 };
 use std::{process::ExitCode, time::Instant};
@@ -136,28 +137,16 @@ fn chosen() -> (&'static str, Vec<Promise>) {
 }
 
 fn main() -> ExitCode {
-    let progress = Progress::new();
-    let entered = enclosure::enter(chosen().0, false, &progress, || cluster::prepare(&progress).map(drop));
-    let outcome = match entered {
-        Ok(Entered::Done(code)) => return code,
-        Ok(Entered::Inside(inside)) => keep_promises(inside, &progress),
-        Err(error) => Err(error),
-    };
-    outcome.unwrap_or_else(|error| {
-        progress.plain(&format!("error: {error}"));
-        ExitCode::FAILURE
-    })
+    enclosure::run(chosen().0, false, |progress| cluster::prepare(progress).map(drop), keep_promises)
 }
 
 fn keep_promises(inside: Inside, progress: &Progress) -> Result<ExitCode, Error> {
-    // Options are libtest's, as `cargo test` passes them to all tests.
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str()));
+    let wanted = Selection::of_the_command_line();
     let lab = Lab::start(&inside, progress)?;
     let mut broken = Vec::new();
     let mut kept = 0;
     let promises = chosen().1;
-    for (name, promise) in promises.iter().filter(|(name, _)| is_wanted(name)) {
+    for (name, promise) in promises.iter().filter(|(name, _)| wanted.has(name)) {
         let begun = Instant::now();
         match promise(&lab) {
             Ok(_) => {

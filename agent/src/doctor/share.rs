@@ -196,20 +196,21 @@ pub fn ownership(found: &Findings) -> Check {
     match &share.drift {
         Ok(Drift { volumes, told, .. }) if !told.is_empty() => {
             let (count, first) = (told.len(), told.first().map(String::as_str).unwrap_or_default());
-            let (of, are) = if *volumes == 1 { ("volume", "is") } else { ("volumes", "are") };
             Check::warn(
                 NAME,
-                format!("{count} of {volumes} {of} {are} not as they were asked for: {first}"),
+                format!("volumes that are not as asked for: {count} of {volumes}; {first}"),
                 HELP,
             )
         }
         Ok(Drift { volumes, is_all: false, .. }) => Check::unknown(
             NAME,
-            format!("there was time for {volumes} volumes only, which are as they were asked for"),
+            format!(
+                "not all volumes were looked at, there was no time; of {volumes} none is other than asked for"
+            ),
             "`volumes-agent ls` looks at all of them",
         ),
         Ok(Drift { volumes, .. }) => {
-            Check::pass(NAME, format!("{volumes} volumes, none has another owner or mode than was asked for"))
+            Check::pass(NAME, format!("no volume has another owner or mode than asked for (of {volumes})"))
         }
         Err(_) if !found.is_root => for_root_alone(NAME),
         Err(why) => Check::unknown(NAME, why.clone(), "`volumes-agent ls` shows owners and modes"),

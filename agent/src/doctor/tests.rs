@@ -390,13 +390,13 @@ const FAULTS: &[Fault] = &[
         },
         "ownership",
         Verdict::Warn,
-        "2 of 3 volumes are not as they were asked for: a is b's",
+        "volumes that are not as asked for: 2 of 3; a is b's",
     ),
     (
         |f| share(f).drift = Ok(Drift { volumes: 2, is_all: false, told: vec![] }),
         "ownership",
         Verdict::Unknown,
-        "there was time for 2 volumes only",
+        "not all volumes were looked at, there was no time; of 2 none",
     ),
     (|f| f.recovers_lost_locks = true, "locks", Verdict::Warn, "hides when one was lost"),
     (

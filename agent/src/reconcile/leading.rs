@@ -101,14 +101,8 @@ impl Agent {
             return;
         };
         self.counted(agents);
-        if !self.observed.leads {
-            return;
-        }
-        let Some(fleet) = fleet else {
-            // It was begun before this agent led, and has not looked who else is there: the first round waits for that.
-            self.schedule.hurry(Action::Beat.name());
-            return;
-        };
+        // One that was begun before this agent led has looked at nobody; it was hurried then, and is made again.
+        let Some(fleet) = fleet.filter(|_| self.observed.leads) else { return };
         for unreadable in &fleet.unreadable {
             warn!(%unreadable, "an agent's heartbeat can't be understood");
         }
@@ -170,9 +164,8 @@ impl Agent {
         };
         self.patching.last_error = outcome.as_ref().err().cloned();
         let ok = self.ended(Action::Patch, outcome.map_err(Trouble::from)).is_some();
-        if is_outdated && ok {
-            self.schedule.hurry(Action::Patch.name());
-        } else if ok || paused {
+        // One that was hurried meanwhile is due.
+        if (ok && !is_outdated) || paused {
             let pause = BUSY_PAUSE.saturating_mul(1 << self.quiet_rounds.min(8)).min(QUIET_PAUSE);
             self.schedule.postpone(Action::Patch.name(), jittered(pause), Instant::now());
         }

@@ -130,13 +130,9 @@ impl State {
     ) -> Result<Value, ApiError> {
         let cluster = self.cluster(request)?;
         let name = request.required("containerInstance")?;
-        let at = self
-            .instances
-            .iter()
-            .position(|i| i.cluster == cluster && (i.arn == name || i.id() == name))
-            .ok_or_else(|| {
-                ApiError::InvalidParameter("The referenced container instance was not found.".to_owned())
-            })?;
+        let at = self.instance_at(&cluster, name).ok_or_else(|| {
+            ApiError::InvalidParameter("The referenced container instance was not found.".to_owned())
+        })?;
         let arn = self.instances[at].arn.clone();
         let left = |task: &Task| task.instance == arn && task.last != Status::Stopped;
         if request.get("force") != Some(&Value::Bool(true)) && self.tasks.iter().any(left) {
@@ -178,7 +174,11 @@ impl State {
 
     /// The instance by its ARN or its short id.
     pub(super) fn instance(&self, cluster: &str, name: &str) -> Option<&ContainerInstance> {
-        self.instances.iter().find(|i| i.cluster == cluster && (i.arn == name || i.id() == name))
+        self.instance_at(cluster, name).map(|at| &self.instances[at])
+    }
+
+    fn instance_at(&self, cluster: &str, name: &str) -> Option<usize> {
+        self.instances.iter().position(|i| i.cluster == cluster && (i.arn == name || i.id() == name))
     }
 
     pub(super) fn describe_container_instances(
@@ -248,11 +248,7 @@ impl State {
         }
         let (mut found, mut failures) = (Vec::new(), Vec::new());
         for name in names {
-            match self
-                .instances
-                .iter()
-                .position(|i| i.cluster == cluster && (i.arn == name || i.id() == name))
-            {
+            match self.instance_at(&cluster, name) {
                 Some(at) => {
                     self.instances[at].draining = draining;
                     found.push(self.instance_answer(&self.instances[at], call.now));
