@@ -304,23 +304,27 @@ impl Share<'_> {
         let path = wanted.path.as_str();
         let name = record_name(path);
         let record = self.records.read::<Record>(&name)?;
-        let (directory, was_made) = match (self.directory(path)?, &record) {
-            (Some(found), Some(_)) => (found, false),
-            // The NFS client may remember a directory that was removed on another instance, together with its record: a new
-            // record of that one would be wrong for ever.
-            (Some(_), None) => match self.by_the_servers_word(path)? {
+        let (directory, was_made) = match &record {
+            Some(record) => match self.directory(path)? {
                 Some(found) => (found, false),
-                None => self.make(path)?,
+                None => {
+                    return Err(DirectoriesError::Gone {
+                        path: path.to_owned(),
+                        made_at: record.made_at.clone(),
+                        made_by: record.made_by.clone(),
+                        record: name,
+                    });
+                }
             },
-            (None, None) => self.make(path)?,
-            (None, Some(record)) => {
-                return Err(DirectoriesError::Gone {
-                    path: path.to_owned(),
-                    made_at: record.made_at.clone(),
-                    made_by: record.made_by.clone(),
-                    record: name,
-                });
-            }
+            None => match self.make(path)? {
+                (made, true) => (made, true),
+                // The NFS client may remember a directory that was removed on another instance, together with its record: a new
+                // record of that one would be wrong for ever.
+                (_, false) => match self.by_the_servers_word(path)? {
+                    Some(found) => (found, false),
+                    None => self.make(path)?,
+                },
+            },
         };
         let inode = directory.inode()?;
         let mut had = Had { was_made, chown_denied: false, is_busy: false };
@@ -330,7 +334,8 @@ impl Share<'_> {
             Some(record) => Some(record),
             None => {
                 // New, or made by Docker, or by an agent that ended here: what is in use is not given another owner.
-                if directory.is_empty()? {
+                let is_asked_for = wanted.owner.is_some() || wanted.mode.is_some();
+                if is_asked_for && directory.is_empty()? {
                     had.chown_denied = !dress(&directory, wanted)?;
                 }
                 let record = Record {
