@@ -2,6 +2,7 @@
 
 use crate::writer::{FOLDER, IMAGE};
 use lab::{Error, Lab, expect};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Where a row happens.
@@ -23,7 +24,7 @@ pub(crate) struct Row {
 }
 
 /// What was seen, in the table's words.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Seen {
     /// The share's states and the gate, with seconds since the fault; what the agent said.
     pub(crate) states: String,

@@ -1,6 +1,6 @@
-//! docs/faults.md: the table, as the last whole run saw it.
+//! docs/faults.md: the table, as the last run of each row saw it.
 
-use crate::row::{Row, Seen};
+use crate::{kept, row::Row};
 use lab::{Error, host, place};
 
 const HEAD: &str = "# The fault matrix
@@ -19,13 +19,16 @@ server's own files.
 ";
 
 /// Writes the page.
-pub(crate) fn write(rows: &[(&Row, Seen)], minutes: f64) -> Result<(), Error> {
+pub(crate) fn write(rows: &[(&Row, kept::Result)]) -> Result<(), Error> {
     let mut page = HEAD.to_owned();
-    for (row, seen) in rows {
+    for (row, kept::Result { seen, .. }) in rows {
         let cells = [row.told, &seen.states, &seen.containers, &seen.lost].map(cell);
         page += &format!("| {} |\n", cells.join(" | "));
     }
-    page += &format!("\nThe whole run took {minutes:.0} minutes.\n");
+    let minutes = rows.iter().map(|(_, result)| result.seconds).sum::<f64>() / 60.0;
+    page += &format!(
+        "\nAll rows were seen with the same programs on the instances. They took {minutes:.0} minutes, those of one instance two at a time.\n"
+    );
     host::write(&place::repository().join("docs/faults.md"), page)
 }
 

@@ -5,7 +5,7 @@ use lab::{
     Error, Lab,
     app::{self, ON_SHARE, SERVICE},
     cluster::CLUSTER,
-    host, wait,
+    expect, host, wait,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -36,26 +36,28 @@ pub(crate) fn removed(lab: &Lab) -> Result<Seen, Error> {
         Duration::from_secs(20),
     );
     let running = alarmed(lab)?;
-    // A new task: Docker would make an empty directory without a word.
+    // A new task: without its seeding container Docker would make an empty directory without a word.
     for task in app::running(lab, SERVICE)? {
         lab.ecs(
             "StopTask",
             &json!({ "cluster": CLUSTER, "task": task.arn, "reason": "the volume is gone" }),
         )?;
     }
-    let replaced = wait::until(&lab.progress, "new tasks ran", Duration::from_secs(90), || {
-        if folder.exists() {
-            alarmed(lab).map_err(|error| error.to_string())
-        } else {
-            Err("no directory yet".to_owned())
-        }
+    let refused = wait::until(&lab.progress, "new tasks are not started", Duration::from_secs(90), || {
+        let said =
+            [0, 1].map(|index| app::seeding_said(lab, index, "web").map_err(|error| error.to_string()));
+        let all = said.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+        all.lines().find(|line| line.contains("is gone")).map(str::to_owned).ok_or(all)
     })?;
-    // As the alarm says, for the rows that come next: a volume that was replaced is deployed no more.
+    expect(!folder.exists(), "nobody makes an empty directory in its place", folder.display().to_string())?;
+    // As both say, to go on with an empty one.
     host::remove(&lab.share.path(&format!(".volumes-agent/volumes/{}", record_name(ON_SHARE))))?;
+    let revision = app::primary(lab, SERVICE)?;
+    app::serving(lab, &revision)?;
     Ok(Seen::new(
-        format!("\"{running}\"\nafter new tasks: \"{replaced}\""),
+        format!("\"{running}\"\nnew tasks: \"{refused}\""),
         format!(
-            "those that run: {}; new ones start with an empty directory",
+            "those that run: {}; new ones are not started until the directory is back or its record removed",
             task.stdout.trim().rsplit(": ").next().unwrap_or_default()
         ),
         "what was in the directory, to whoever removed it; nothing is written elsewhere",

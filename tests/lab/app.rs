@@ -152,6 +152,16 @@ pub fn running(lab: &Lab, service: &str) -> Result<Vec<Task>, Error> {
     Ok(running)
 }
 
+/// What the seeding containers of a container said, as far as an instance still has them, a line each.
+///
+/// # Errors
+/// What Docker says.
+pub fn seeding_said(lab: &Lab, index: usize, container: &str) -> Result<String, Error> {
+    lab.instance(index).run(&format!(
+        "for id in $(docker ps -aq --filter label=com.amazonaws.ecs.container-name=convox-volumes-seed-{container}); do docker logs $id 2>&1; done",
+    ))
+}
+
 /// Whether a revision binds a directory below `/volumes`.
 pub fn is_patched(document: &Value) -> bool {
     let volumes = document["volumes"].as_array().cloned().unwrap_or_default();

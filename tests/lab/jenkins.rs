@@ -130,9 +130,7 @@ pub fn running(lab: &Lab, revision: &str) -> Result<(), Error> {
 /// # Errors
 /// What Docker says.
 pub fn said(lab: &Lab, index: usize) -> Result<String, Error> {
-    lab.instance(index).run(
-        "for id in $(docker ps -aq --filter label=com.amazonaws.ecs.container-name=convox-volumes-seed-jenkins); do docker logs $id 2>&1; done",
-    )
+    app::seeding_said(lab, index, "jenkins")
 }
 
 /// Ends the service with its tasks.
