@@ -3,8 +3,8 @@
 use crate::commands::{
     adopt_share::AdoptShareArgs, apply::ApplyArgs, check_config::CheckConfigArgs, chown::ChownArgs,
     config::ConfigArgs, doctor::DoctorArgs, explain::ExplainArgs, explain_service::ExplainServiceArgs,
-    ls::LsArgs, messages::MessageFormat, patch::PatchArgs, plan::PlanArgs, run::RunArgs, start::StartArgs,
-    status::StatusArgs, wait::WaitArgs,
+    leave::LeaveArgs, ls::LsArgs, messages::MessageFormat, patch::PatchArgs, plan::PlanArgs, run::RunArgs,
+    start::StartArgs, status::StatusArgs, wait::WaitArgs,
 };
 use clap::{Parser, Subcommand};
 
@@ -48,6 +48,8 @@ pub enum Command {
     Chown(ChownArgs),
     /// Say that the share at /volumes is the right one: a restored copy, or one that fstab mounted; refused (1).
     AdoptShare(AdoptShareArgs),
+    /// Take the volumes of all services off again, at a pace, to do without this agent; refused (1), failed (4), not in time (5).
+    Leave(LeaveArgs),
     /// The long story of a diagnostic code, such as `relative-source`.
     Explain(ExplainArgs),
     /// Why an ECS service is or is not patched, step by step, from ECS itself: nothing left to do (0), something (1).

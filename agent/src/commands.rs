@@ -14,9 +14,11 @@ pub mod explain;
 pub mod explain_service;
 pub mod files;
 pub mod guard;
+pub mod leave;
 pub mod look;
 pub mod ls;
 pub mod messages;
+pub mod moving;
 pub mod patch;
 pub mod plan;
 pub mod release;
@@ -57,6 +59,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Wait(args) => wait::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Ls(args) => ls::run(&args),
+        Command::Leave(args) => leave::run(&args),
         Command::Chown(args) => chown::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),

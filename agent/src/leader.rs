@@ -18,6 +18,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// `Y`: the kernel takes lost locks again by itself.
 pub const RECOVER_LOST_LOCKS: &str = "/sys/module/nfs/parameters/recover_lost_locks";
+/// While a file of this name is there nothing is patched.
+const PAUSE: &str = "pause";
 /// Direct I/O wants whole blocks on some file systems; NFS takes any size.
 const BLOCK_BYTES: usize = 512;
 
@@ -175,10 +177,18 @@ pub fn write_leads(name: &str, leads: &Leads) -> Result<(), ShareError> {
     Directory::of_agent("leader")?.replace(&format!("{name}.json"), leads)
 }
 
-/// Whether an operator stopped patching: the file `pause` in the agent's directory.
+/// Whether an operator stopped patching: the file [`PAUSE`] in the agent's directory.
 ///
 /// # Errors
 /// [`ShareError`]
 pub fn paused() -> Result<bool, ShareError> {
-    Directory::of_agent("")?.has("pause")
+    Directory::of_agent("")?.has(PAUSE)
+}
+
+/// Stops patching, for every agent of the share. `said`: who did it, for people; what the file said before is gone.
+///
+/// # Errors
+/// [`ShareError`]
+pub fn pause(said: &str) -> Result<(), ShareError> {
+    Directory::of_agent("")?.write(PAUSE, said)
 }

@@ -82,6 +82,7 @@ pub mod labelling;
 pub mod labels;
 pub mod layout;
 pub mod leader;
+pub mod leaving;
 pub mod listing;
 pub mod loopback;
 pub mod memory;

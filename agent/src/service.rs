@@ -85,6 +85,11 @@ impl Service {
         self.deployments.iter().find(|deployment| deployment.is_primary)
     }
 
+    /// The revision that it is to run, and the id of the deployment that says so; empty where there is none.
+    pub fn runs(&self) -> (&str, &str) {
+        self.primary().map_or(("", ""), |primary| (&primary.task_definition, &primary.id))
+    }
+
     /// Whether ECS is taking a failed deployment back: it makes an earlier one PRIMARY again, and a new deployment in the middle of
     /// that would have no completed one to go back to (developer guide, "deployment circuit breaker").
     pub fn is_rolling_back(&self) -> bool {

@@ -106,6 +106,11 @@ pub enum Request {
     ListLeaders,
     /// Whether an operator paused patching by the file `pause`. Answer: `bool`.
     Paused,
+    /// Pause patching. Answer: `()`.
+    Pause {
+        /// Who did, and when: what the file says.
+        said: String,
+    },
     /// Read what is remembered of a cluster's services, and the move that was asked for last. Answer: [`Histories`], `Option<`[`Moving`]`>`.
     ReadHistories {
         /// The lock file's name.
@@ -362,6 +367,7 @@ fn answer(request: Request, lock: &mut Option<LeaderLock>) -> Result<serde_json:
         Request::ListDirectories(request) => json(told(inventory::list(&request))?),
         Request::ListLeaders => json(told(inventory::leaders())?),
         Request::Paused => json(told(leader::paused())?),
+        Request::Pause { said } => json(told(leader::pause(&said))?),
         Request::ReadHistories { name } => json(told(histories::read(&name))?),
         Request::WriteHistories { name, histories } => json(told(histories::write(&name, &histories))?),
         Request::WriteMoving { name, moving } => json(told(histories::write_moving(&name, moving.as_ref()))?),

@@ -6,6 +6,7 @@
 mod apply;
 mod cluster;
 mod documents;
+mod leave;
 mod ls;
 mod messages;
 mod services;
@@ -99,6 +100,9 @@ fn help_reads_well() {
         "wait",
         "status",
         "ls",
+        "chown",
+        "adopt-share",
+        "leave",
         "doctor",
         "explain",
         "explain-service",

@@ -14,6 +14,7 @@ mod external_mount;
 mod first_use;
 mod foreign_mount;
 mod kinds;
+mod leaving;
 mod lossless;
 mod mount_point;
 mod patcher;
@@ -95,6 +96,7 @@ const OF_STARTING: &[Promise] = &[
     ),
     ("a_new_volume_begins_with_the_images_content", first_use::a_new_volume_begins_with_the_images_content),
     ("a_volume_is_absent_or_complete", first_use::a_volume_is_absent_or_complete),
+    ("leaving_takes_all_volumes_off_and_no_files", leaving::leaving_takes_all_volumes_off_and_no_files),
 ];
 
 /// Those of the share: what leaves the cluster whole first, what breaks it last.

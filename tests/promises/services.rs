@@ -81,7 +81,7 @@ pub(crate) fn through_a_round(
 }
 
 /// The unit's environment names the lab's endpoints; on a real instance there is nothing to name.
-const AS_THE_UNIT: &str = "set -a; . /etc/volumes-agent/environment; set +a; volumes-agent";
+pub(crate) const AS_THE_UNIT: &str = "set -a; . /etc/volumes-agent/environment; set +a; volumes-agent";
 
 fn explain(lab: &Lab, service: &str) -> Result<(i32, String), Error> {
     let command = format!("{AS_THE_UNIT} explain-service {service} 2>&1; echo \"exit $?\"");

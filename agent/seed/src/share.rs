@@ -466,6 +466,18 @@ impl Directory {
             .map_err(failed("renaming", &self.path_of(name)))
     }
 
+    /// Writes a file for people, in place of what it said before.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn write(&self, name: &str, text: &str) -> Result<(), ShareError> {
+        let fd = self.file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+        let mut file = std::fs::File::from(fd);
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(io("writing", &self.path_of(name)))
+    }
+
     fn write_temporary(&self, name: &str, record: &impl Serialize) -> Result<String, ShareError> {
         let temporary = format!(".{name}.{:016x}", fastrand::u64(..));
         let path = self.path_of(&temporary);

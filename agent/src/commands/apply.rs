@@ -1,7 +1,6 @@
 //! `volumes-agent apply`: a compose file's volumes, taken to the ECS services of a cluster, and watched until they run.
 
 mod change;
-mod follow;
 pub mod look;
 pub mod page;
 
@@ -16,6 +15,7 @@ use crate::{
         declared::{self, Flags},
         files::{ComposeArgs, print},
         messages::{MessageFormat, Messages, failed, progress},
+        moving::{ChangeError, Cluster, follow::Watched},
     },
     compose::Compose,
     deploy::{
@@ -30,9 +30,7 @@ use crate::{
     silence::Silences,
 };
 use aws_config::SdkConfig;
-use change::ChangeError;
 use clap::Args;
-use follow::Watched;
 use futures_util::future::join_all;
 use look::{Found, Looked, Looking, Refusal, Step};
 use page::{Line, Outcome};
@@ -126,8 +124,7 @@ fn apply(args: &ApplyArgs, messages: &mut Messages) -> Result<Option<Exit>, Fail
         let assignments = args.services.assignments(&declared.labelling)?;
         let ecs = Ecs::new(&args.services.connect().await?);
         let looking = Looking {
-            ecs: &ecs,
-            cluster: args.cluster.as_deref().unwrap_or_else(|| rack.as_str()),
+            cluster: Cluster { ecs: &ecs, name: args.cluster.as_deref().unwrap_or_else(|| rack.as_str()) },
             rack: &rack,
             app: &app,
             labelling: &declared.labelling,
@@ -344,7 +341,7 @@ async fn move_all(
         if found.step == Step::NothingDeclared {
             line.outcome = Outcome::NothingDeclared;
         } else if !found.step.is_done() {
-            match looking.move_to(found, revision).await {
+            match looking.cluster.move_to(&found.service, revision).await {
                 Ok(()) => {
                     moved += 1;
                     line.outcome = Outcome::Moved;
@@ -387,7 +384,7 @@ async fn follow_all(
             earlier: if line.outcome == Outcome::Moved { deployments.collect() } else { HashSet::new() },
             known: found.events.iter().map(|event| event.id.clone()).collect(),
         };
-        line.ended(looking.follow(watched, timeout, say).await);
+        line.ended(looking.cluster.follow(watched, timeout, say).await);
     });
     join_all(ends).await;
 }

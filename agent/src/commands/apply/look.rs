@@ -6,7 +6,7 @@ use crate::{
         wanted::{Asked, Wanted, wanted},
     },
     aws::AwsError,
-    ecs::Ecs,
+    commands::moving::Cluster,
     family::{self, Versions},
     history::History,
     labelling::Labelling,
@@ -22,10 +22,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What looking needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Looking<'a> {
-    /// ECS.
-    pub ecs: &'a Ecs,
-    /// The cluster's name or ARN.
-    pub cluster: &'a str,
+    /// Where its services are.
+    pub cluster: Cluster<'a>,
     /// The rack.
     pub rack: &'a Rack,
     /// The app.
@@ -56,7 +54,7 @@ pub struct Found {
 impl Found {
     /// The revision that it runs, and the deployment that says so.
     pub fn runs(&self) -> (&str, &str) {
-        self.service.primary().map_or(("", ""), |primary| (&primary.task_definition, &primary.id))
+        self.service.runs()
     }
 }
 
@@ -128,7 +126,7 @@ impl Looking<'_> {
                 && refusal.code == NO_SERVICE
             {
                 if names.is_none() {
-                    names = Some(self.ecs.service_names(self.cluster).await?);
+                    names = Some(self.cluster.ecs.service_names(self.cluster.name).await?);
                 }
                 refusal.help = which_was_meant(assignment, self.app, names.as_deref().unwrap_or_default());
             }
@@ -149,7 +147,7 @@ impl Looking<'_> {
         let declares = labelling.declares(&assignment.services);
         let skipped = |why: String| Ok(Looked::Skipped(assignment.clone(), why));
         let found = match is_name(&assignment.ecs_service) {
-            true => self.ecs.service_with_events(self.cluster, &assignment.ecs_service).await?,
+            true => self.cluster.ecs.service_with_events(self.cluster.name, &assignment.ecs_service).await?,
             // ECS would refuse to look for it.
             false => None,
         };
@@ -157,8 +155,10 @@ impl Looking<'_> {
             if !declares {
                 return skipped("the cluster has no service of that name".to_owned());
             }
-            let reason =
-                format!("the cluster `{}` has no active service `{}`", self.cluster, assignment.ecs_service);
+            let reason = format!(
+                "the cluster `{}` has no active service `{}`",
+                self.cluster.name, assignment.ecs_service
+            );
             return refused(NO_SERVICE, reason, String::new());
         };
         let Some(primary) = service.primary() else {
@@ -169,7 +169,7 @@ impl Looking<'_> {
             };
         };
         let arn = primary.task_definition.clone();
-        let answer = self.ecs.task_definition(&arn).await?;
+        let answer = self.cluster.ecs.task_definition(&arn).await?;
         let asked = Asked {
             labelling: &labelling,
             rack: self.rack,
@@ -219,12 +219,15 @@ impl Looking<'_> {
                 latest: latest.as_ref(),
             };
             match rollout::next(facts) {
-                Next::LearnInstances => instances = Some(self.ecs.instances(self.cluster).await?),
+                Next::LearnInstances => {
+                    instances = Some(self.cluster.ecs.instances(self.cluster.name).await?)
+                }
                 Next::LearnLatest(unpatched) => {
                     let versions = Versions { source: &wanted.before, patched: &wanted.after };
                     let family = &unpatched.family;
                     let same = family::same_source;
-                    latest = Some(family::latest(self.ecs, revision, family, versions, None, same).await?);
+                    latest =
+                        Some(family::latest(self.cluster.ecs, revision, family, versions, None, same).await?);
                 }
                 Next::Register(_) => return Ok(Ok(Step::Register)),
                 Next::Move(_, to) => return Ok(Ok(Step::MoveTo(to))),

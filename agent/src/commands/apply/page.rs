@@ -1,15 +1,13 @@
 //! What `apply` prints: a line a service, and the diffs of a dry run.
 
-use super::{
-    follow::End,
-    look::{Found, Step},
-};
+use super::look::{Found, Step};
 use crate::{
     commands::{
         Format,
         columns::aligned,
         files::print,
         messages::{MessageFormat, failed},
+        moving::follow::End,
     },
     diagnostics::{Exit, Failure},
     mount::VOLUMES_ROOT,

@@ -8,6 +8,7 @@ use crate::{
             page::{self, Line},
         },
         block_on,
+        moving::Cluster,
     },
     compose::Compose,
     deploy::Decision,
@@ -88,8 +89,7 @@ pub(super) fn on_the_cluster(
     let looked = block_on(async {
         let ecs = Ecs::new(&target.services.connect().await?);
         let looking = Looking {
-            ecs: &ecs,
-            cluster: target.cluster,
+            cluster: Cluster { ecs: &ecs, name: target.cluster },
             rack: target.rack,
             app: target.app,
             labelling,

@@ -1,6 +1,6 @@
 //! Watching deployments to their end.
 
-use super::look::Looking;
+use super::Cluster;
 use crate::{
     apply::progress::{Progress, Sought, Tasks, progress},
     aws::AwsError,
@@ -24,7 +24,7 @@ const MOST_REASONS: usize = 3;
 
 /// A deployment that is watched.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub struct Watched {
     /// The ECS service, by its name.
     pub name: String,
     /// Its ARN.
@@ -41,7 +41,7 @@ pub(super) struct Watched {
 
 /// How it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     /// All tasks run the revision.
     Stable {
         /// Since it was watched.
@@ -59,14 +59,9 @@ pub(super) enum End {
     },
 }
 
-impl Looking<'_> {
+impl Cluster<'_> {
     /// Watches one deployment until it ends or `timeout` is over, and tells `say` what changes.
-    pub(super) async fn follow(
-        &self,
-        mut watched: Watched,
-        timeout: Duration,
-        say: impl Fn(&str, &str),
-    ) -> End {
+    pub async fn follow(&self, mut watched: Watched, timeout: Duration, say: impl Fn(&str, &str)) -> End {
         let begun = Instant::now();
         let mut told: Option<Tasks> = None;
         let mut away: Option<AwsError> = None;
@@ -74,7 +69,7 @@ impl Looking<'_> {
         let of_service = format!("(service {}) ", watched.name);
         let mut has_begun = watched.before == watched.revision;
         loop {
-            match self.ecs.service_with_events(self.cluster, &watched.arn).await {
+            match self.ecs.service_with_events(self.name, &watched.arn).await {
                 Ok(None) => return End::Failed { reason: "the service was deleted meanwhile".to_owned() },
                 Ok(Some((service, events))) => {
                     away = None;
@@ -152,7 +147,7 @@ impl Looking<'_> {
 
     /// Why its tasks stopped, in ECS's words, as the end of a sentence.
     async fn why(&self, watched: &Watched) -> String {
-        let tasks = match self.ecs.stopped_tasks(self.cluster, &watched.arn, &watched.revision).await {
+        let tasks = match self.ecs.stopped_tasks(self.name, &watched.arn, &watched.revision).await {
             Ok(tasks) => tasks,
             Err(error) => return format!("; why its tasks stopped is not known: {error}"),
         };
