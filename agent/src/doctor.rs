@@ -5,6 +5,7 @@
 //! The checks stand in the order in which a person would ask, so that the first one that fails is the one to mend.
 
 pub mod aws;
+pub mod image;
 pub mod kernel;
 pub mod mount;
 pub mod network;

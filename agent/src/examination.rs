@@ -12,7 +12,7 @@ use crate::{
     config::{Config, MountMode, ShareChoice},
     diagnostics::in_one_line,
     dns,
-    doctor::{Dns, Findings, Port, ShareAnswers, Silence, Target, is_denied},
+    doctor::{Dns, Findings, Port, ShareAnswers, Silence, Target, image::LeftBehind, is_denied},
     drift::Drift,
     ecs::{Ecs, rights::Right},
     ecs_agent::{self, Registration},
@@ -132,6 +132,11 @@ pub async fn look(given: Given) -> Findings {
         daemon,
         units,
     }
+}
+
+/// What this machine would leave in an image of it.
+pub fn left_behind(given: &Given) -> LeftBehind {
+    machine::left_behind(&given.configuration.clone().unwrap_or_default().state_dir)
 }
 
 async fn registration() -> Result<Registration, String> {

@@ -24,6 +24,9 @@ written to /volumes/.volumes-agent, read, and removed. As root it sees all, else
 Exit code: 0 every check passes, 1 warnings or unknown ones, 2 a check failed, 78 the configuration is wrong (all checks are made all the \
 same, and what depends on the configuration is `unknown`).")]
 pub struct DoctorArgs {
+    /// Check an image that is being built: what its instances will rest on, and that nothing of this one is left in it.
+    #[arg(long)]
+    pub image: bool,
     /// How to print it.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -47,10 +50,15 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::refused(format!("the runtime can't be started: {error}")))?;
-    let found = runtime.block_on(examination::look(Given { configuration, file, environment }));
+    let given = Given { configuration, file, environment };
+    let left = args.image.then(|| examination::left_behind(&given));
+    let found = runtime.block_on(examination::look(given));
     // Not a drop: that would wait for a resolver that still tries.
     runtime.shutdown_background();
-    let checks = doctor::examine(&found);
+    let checks = match left {
+        Some(left) => doctor::image::examine(&found, &left),
+        None => doctor::examine(&found),
+    };
     let page = match args.format {
         Format::Text => page::text(&checks, page::width()),
         Format::Json => page::json(&checks, &found.version).map_err(Failure::refused)?,

@@ -1,7 +1,7 @@
 //! Facts of this machine: from /proc and /sys, from systemd, from Docker's process. Nothing here asks a server.
 
 use crate::{
-    doctor::{Docker, FileHandles, NfsClient, Unit, units::UNITS},
+    doctor::{Docker, FileHandles, NfsClient, Unit, image::LeftBehind, units::UNITS},
     leader::RECOVER_LOST_LOCKS,
     mount::{CLIENT_IDENTIFIER, VOLUMES_ROOT},
     mountinfo::{self, MountEntry},
@@ -12,13 +12,15 @@ use crate::{
 use std::{
     fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
 };
 use tokio::{process::Command, time::timeout};
 
 /// Where dockerd writes its process id.
 const DOCKER_PID: &str = "/run/docker.pid";
+/// Where the ECS agent remembers what its instance is (`ECS_DATADIR`'s default, as the host has it).
+const ECS_STATE: &str = "/var/lib/ecs/data";
 /// As Docker's process is called.
 const DOCKER: &str = "dockerd";
 
@@ -141,6 +143,24 @@ pub(super) async fn units() -> Result<(Vec<Unit>, Option<u32>), String> {
     arguments.extend(UNITS);
     let text = output("systemctl", &arguments).await?;
     Ok(units_in(&text))
+}
+
+/// What this machine leaves in an image of it. What can't be listed is told as such.
+pub(super) fn left_behind(state_dir: &Path) -> LeftBehind {
+    let machine_id = read("/etc/machine-id").unwrap_or_default();
+    LeftBehind {
+        state: [state_dir, Path::new(ECS_STATE)].into_iter().flat_map(listed).collect(),
+        // machine-id(5): empty, or this word, until the first boot.
+        machine_id: Some(machine_id).filter(|id| !id.is_empty() && id != "uninitialized"),
+    }
+}
+
+fn listed(folder: &Path) -> Vec<String> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path().display().to_string()).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => vec![format!("{} ({error})", folder.display())],
+    }
 }
 
 /// A block of `Key=value` lines a unit, with an empty line between two (systemctl(1), `show`).
