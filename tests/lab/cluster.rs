@@ -293,7 +293,7 @@ impl Lab {
         let environment = [
             ("AWS_ENDPOINT_URL", endpoint.as_str()),
             ("AWS_REGION", REGION),
-            ("AWS_ACCESS_KEY_ID", "pipeline"),
+            ("AWS_ACCESS_KEY_ID", iam::PIPELINE_KEY),
             ("AWS_SECRET_ACCESS_KEY", "lab"),
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ];
@@ -420,5 +420,6 @@ fn shipped_policies(identities: &[Identity]) -> Result<ecs::Policies, Error> {
     let mut policies: ecs::Policies =
         identities.iter().map(|identity| (identity.access_key(), instance.clone())).collect();
     policies.insert(metadata::access_key(iam::PATCHER_ROLE), iam::allowed(&["patcher"])?);
+    policies.insert(iam::PIPELINE_KEY.to_owned(), iam::allowed(&["pipeline"])?);
     Ok(policies)
 }

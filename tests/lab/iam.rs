@@ -12,6 +12,8 @@ use serde::Deserialize;
 
 /// The task role of a patcher of its own.
 pub const PATCHER_ROLE: &str = "volumes-agent-patcher";
+/// The access key of a pipeline.
+pub const PIPELINE_KEY: &str = "pipeline";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
