@@ -7,7 +7,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 # Compose files with the models that Docker Compose makes of them, of other people and so outside of this repository.
 CORPUS ?= ../shared/corpus
 
-.PHONY: demo demo-down test test-apps test-faults test-corpus bench check build build-tests helper packages
+.PHONY: demo demo-down test test-apps test-faults test-corpus bench check build build-tests helper package packages
 .DEFAULT_GOAL := build
 
 # Boots a cluster of two instances and tells the story of tests/example-app on it. KEEP=1 leaves the cluster running.
@@ -47,6 +47,10 @@ bench: build
 	tests/install-compose .lab/cache/compose
 	CORPUS=$(abspath $(CORPUS)) PEER=$(abspath .lab/cache/compose/docker-compose) \
 		$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench config
+
+# The .deb and the .rpm, in dist/.
+package: build
+	agent/package/build
 
 check: packages
 	$(CARGO) fmt --all --check
