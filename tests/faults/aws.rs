@@ -23,9 +23,9 @@ const CONFIGURATION: &str = "/etc/volumes-agent/config.toml";
 /// ECS can't be told before it is known whom, or with which credentials.
 const STALE: &str = "ECS goes by what it was told before: new tasks wait for the gate, or fail by the guard";
 
-/// Everything that the metadata service would answer goes nowhere.
+/// Everything that the metadata service would answer goes nowhere; by a command that may do more than the agent.
 const WITHOUT_METADATA: &str =
-    "[Service]\nExecStartPre=/bin/sh -c 'ip route replace blackhole 169.254.169.254/32'";
+    "[Service]\nExecStartPre=+/bin/sh -c 'ip route replace blackhole 169.254.169.254/32'";
 
 /// Boots the instance with this as the EFS API, and puts the right one back.
 fn booted_with_efs_at(lab: &Lab, index: usize, url: &str) -> Result<Seen, Error> {
