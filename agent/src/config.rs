@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+pub mod settling;
 mod value;
 
 pub use error::{ConfigError, ConfigErrors};

@@ -11,7 +11,7 @@ mod reach;
 mod tell;
 
 use crate::{
-    config::{Config, MountMode, Sources},
+    config::{Config, MountMode, Sources, settling::Settling},
     gate::{self, Spread},
     heartbeats::{Fleet, Heartbeat},
     jobs::{Clients, Done, Jobs},
@@ -95,7 +95,7 @@ fn pace(action: Action) -> Pace {
 pub struct Agent {
     file: PathBuf,
     flags: Vec<(&'static str, String)>,
-    sources: Option<Sources>,
+    settling: Settling,
     config: Option<Config>,
     config_problem: Option<String>,
     config_looked_at: Instant,
@@ -153,7 +153,7 @@ impl Agent {
         let mut agent = Self {
             file,
             flags,
-            sources: None,
+            settling: Settling::default(),
             config: None,
             config_problem: None,
             config_looked_at: Instant::now(),
@@ -241,17 +241,16 @@ impl Agent {
         self.file.display().to_string()
     }
 
-    /// Reads the file again when it changed. A wrong one leaves the last right one in force.
+    /// Takes the file again when it changed, and has settled. A wrong one leaves the last right one in force.
     fn read_configuration(&mut self) {
         self.config_looked_at = Instant::now();
         let parsed = match Sources::read(&self.file, self.flags.clone()) {
-            Ok(sources) if self.sources.as_ref() == Some(&sources) => return,
-            Ok(sources) => {
-                let parsed = Config::parse(&sources);
-                self.sources = Some(sources);
-                parsed
+            Ok(sources) if self.settling.takes(&sources) => Config::parse(&sources),
+            Ok(_) => return,
+            Err(error) => {
+                self.settling.lose();
+                Err(error)
             }
-            Err(error) => Err(error),
         };
         match parsed {
             Ok(config) => {

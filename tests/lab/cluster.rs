@@ -102,6 +102,7 @@ impl Lab {
         for guest in &guests {
             guest.start()?;
         }
+        servers.spawn(keep_awake([0, 1].map(|index| guests[index].identity.address.clone())));
         let share = Share::start(&logs, progress)?;
         let (moto, file_system) = moto::start(&prepared.moto, &logs, (TAG, CLUSTER), progress)?;
         let lab = Self {
@@ -412,6 +413,22 @@ where
     let listener = tokio::net::TcpListener::from_std(listener).map_err(&failed)?;
     servers.spawn(server(listener));
     Ok(())
+}
+
+/// Between two packets to each guest.
+const NUDGE: Duration = Duration::from_secs(1);
+
+/// A guest of User-Mode Linux 6.1 to which nobody spoke was seen to stand still for a minute and a half, past all of its timers, and to go on with
+/// the first packet that came. So each is sent one that nobody listens to, all the time (port 9, discard).
+async fn keep_awake(addresses: [String; 2]) {
+    let Ok(socket) = tokio::net::UdpSocket::bind("0.0.0.0:0").await else { return };
+    loop {
+        for address in &addresses {
+            // One that is off, or cut off, gets none.
+            drop(socket.send_to(b"", (address.as_str(), 9)).await);
+        }
+        tokio::time::sleep(NUDGE).await;
+    }
 }
 
 /// Instances may mount, gate and patch; a patcher of its own may patch.
