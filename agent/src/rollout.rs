@@ -215,7 +215,7 @@ fn not_now(service: &Service, primary: &Deployment, facts: Facts<'_>) -> Option<
         && facts.now < until
     {
         let reason = format!(
-            "something puts the unpatched revision {} back each time it is patched, last by deployment {} at {}. This agent yields until {}, or another deploy. See docs/deploy-tools.md",
+            "something puts the unpatched revision {} back each time it is patched, last by deployment {} at {}. This agent yields until {}, or until other code is deployed. See docs/deploy-tools.md",
             who.revision,
             who.deployment,
             told(who.at),

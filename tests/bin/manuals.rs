@@ -2,8 +2,9 @@
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use lab::host;
 use std::{
-    fs, io,
+    error::Error,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -13,27 +14,27 @@ const NAME: &str = "volumes-agent";
 
 fn main() -> ExitCode {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln_line("usage: manuals FOLDER");
+        say("usage: manuals FOLDER");
         return ExitCode::FAILURE;
     };
     match write(&folder) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln_line(&format!("error: {}: {error}", folder.display()));
+            say(&format!("error: {}: {error}", folder.display()));
             ExitCode::FAILURE
         }
     }
 }
 
 #[allow(clippy::print_stderr)] // a tool of the build
-fn eprintln_line(text: &str) {
+fn say(text: &str) {
     eprintln!("{text}");
 }
 
-fn write(folder: &Path) -> io::Result<()> {
+fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     let (man, completions) = (folder.join("man"), folder.join("completions"));
     for folder in [&man, &completions] {
-        fs::create_dir_all(folder)?;
+        host::directory(folder)?;
     }
     // One page a command, hidden ones left out.
     clap_mangen::generate_to(Cli::command(), &man)?;
