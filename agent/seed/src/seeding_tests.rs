@@ -90,6 +90,25 @@ impl World {
     }
 }
 
+/// A lock that can't be written through is one that the server gave to another host meanwhile.
+#[test]
+fn a_lock_that_was_lost_ends_it_before_anything_is_put() {
+    let world = World::new("lost-lock", PATH);
+    world.write(|_| {});
+    let site = world.site();
+    let (folder, below) = order::folder(PATH).unwrap();
+    let at = Directory::anywhere(world.scratch.0.join("share").join(folder), folder).unwrap();
+    let volume =
+        Volume { site: &site, folder: &at, order: &world.order, below, record: record::record_name(PATH) };
+    let mut lost = File::open("/dev/null").unwrap();
+    let error = volume.under_the_lock(&mut lost).unwrap_err().to_string();
+    assert!(error.contains("writing to the lock"), "{error}");
+    assert_eq!(world.record().state, State::Made, "the record may be another host's by now");
+    assert!(fs::read_dir(world.volume()).unwrap().next().is_none(), "nothing was put");
+    assert!(matches!(world.seed(), Ok(Outcome::Filled(_))), "the next start begins again");
+    assert!(world.has_all());
+}
+
 #[test]
 fn a_new_volume_gets_what_the_image_has_once() {
     for path in [PATH, NAMED] {
