@@ -31,6 +31,8 @@ use volumes_agent::{
 
 const APPS: usize = 10;
 const QUIET_ROUNDS: usize = 3;
+/// The ECS agent's.
+const POLL: Duration = Duration::from_secs(2);
 
 /// What one stretch of work took.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -110,6 +112,14 @@ impl Cluster {
             "PutAttributes",
             &json!({ "attributes": [{ "name": "convox.volumes", "value": "ready", "targetId": arn }] }),
         );
+        // Its ECS agent, which polls: an instance that is silent is not ready, and nothing is patched then.
+        let id = arn.as_str().and_then(|arn| arn.rsplit('/').next()).unwrap();
+        let poll = format!("{}/lab/agent/{id}/tasks", cluster.url);
+        std::thread::spawn(move || {
+            while http::get(&poll).is_ok() {
+                std::thread::park_timeout(POLL)
+            }
+        });
         for number in 0..services() {
             let revision = cluster.register(number, 1);
             let name = format!("service-{number}");
@@ -212,7 +222,15 @@ fn compare() {
             }
             let rounds = if stretch == "quiet round" { QUIET_ROUNDS } else { 1 };
             let tolds: Vec<Told> = (0..rounds).map(|_| client.stretch()).collect();
-            let calls: usize = cluster.calls().values().sum::<usize>() / rounds;
+            let calls = cluster.calls();
+            let moved = calls.get("UpdateService").copied().unwrap_or_default();
+            let expected = match stretch {
+                "first pass" => count,
+                "one deploy" => 1,
+                _ => 0,
+            };
+            assert_eq!(moved, expected, "services that were moved in the {stretch}");
+            let calls: usize = calls.values().sum::<usize>() / rounds;
             let least = tolds.iter().map(|told| told.took.cpu).fold(f64::INFINITY, f64::min);
             let told = tolds.iter().min_by(|a, b| a.took.wall.total_cmp(&b.took.wall)).unwrap();
             println!(
