@@ -1,9 +1,10 @@
 //! What a task definition becomes without this agent: the source, as its author registered it. Pure.
 
 use crate::{
+    apply::wanted::WantedError,
     labels::{AGENT, RACK, SOURCE},
     names::Rack,
-    patch::{self, PatchError},
+    patch,
 };
 use serde_json::Value;
 
@@ -20,51 +21,11 @@ pub struct Leaving {
     pub source: Option<String>,
 }
 
-/// Why one that has something of ours keeps it.
-#[derive(Debug, thiserror::Error)]
-pub enum StaysError {
-    /// It can't be undone.
-    #[error(transparent)]
-    Patch(#[from] PatchError),
-    /// Without volumes nothing takes the hold off.
-    #[error(
-        "without volumes it has its source's constraint `attribute:convox.volumes.hold exists` again, which is never true: none of its tasks could be placed"
-    )]
-    Held,
-    /// Its author says: hands off.
-    #[error("its label `convox.volumes.agent` is `off`")]
-    Off,
-    /// It is another rack's.
-    #[error("it is rack `{0}`'s by its label `convox.rack`")]
-    OtherRack(String),
-}
-
-impl StaysError {
-    /// The code, stable for ever.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Patch(error) => error.code(),
-            Self::Held => "held",
-            Self::Off => "agent-off",
-            Self::OtherRack(_) => "other-rack",
-        }
-    }
-
-    /// What to do next; nothing, where it is right that it stays.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            Self::Patch(error) => Some(error.help()),
-            Self::Held => Some("deploy the task definition without that constraint".to_owned()),
-            Self::Off | Self::OtherRack(_) => None,
-        }
-    }
-}
-
 /// Of DescribeTaskDefinition's answer. `None`: nothing of ours is in it.
 ///
 /// # Errors
-/// [`StaysError`]
-pub fn leaving(answer: Value, rack: &Rack) -> Result<Option<Leaving>, StaysError> {
+/// Why one that has something of ours keeps it: as [`WantedError`] has it for a file that declares nothing any more.
+pub fn leaving(answer: Value, rack: &Rack) -> Result<Option<Leaving>, WantedError> {
     let family = answer.pointer("/taskDefinition/family").and_then(Value::as_str).unwrap_or_default();
     let family = family.to_owned();
     let before = patch::registerable(answer)?;
@@ -74,13 +35,15 @@ pub fn leaving(answer: Value, rack: &Rack) -> Result<Option<Leaving>, StaysError
     }
     let label = |name| patch::first_label(&before, name);
     if label(AGENT).as_deref() == Some("off") {
-        return Err(StaysError::Off);
+        return Err(WantedError::Off);
     }
-    if let Some(other) = label(RACK).filter(|other| other != rack.as_str()) {
-        return Err(StaysError::OtherRack(other));
+    // Patching refuses a name that is none.
+    let named = label(RACK).and_then(|name| name.parse::<Rack>().ok());
+    if let Some(other) = named.filter(|other| other != rack) {
+        return Err(WantedError::OtherRack(other));
     }
     if patch::is_held(&after) {
-        return Err(StaysError::Held);
+        return Err(WantedError::Held);
     }
     let source = label(SOURCE).filter(|source| source.starts_with("arn:"));
     Ok(Some(Leaving { before, after, family, source }))
@@ -116,7 +79,7 @@ mod tests {
         }
     }
 
-    fn of(document: &Value) -> Result<Option<Leaving>, StaysError> {
+    fn of(document: &Value) -> Result<Option<Leaving>, WantedError> {
         leaving(json!({ "taskDefinition": document, "tags": [] }), &"r".parse().unwrap())
     }
 
@@ -137,8 +100,10 @@ mod tests {
             document["containerDefinitions"][0]["dockerLabels"][label] = json!(value);
             of(&document).unwrap_err()
         };
-        assert!(matches!(labelled("convox.volumes.agent", "off"), StaysError::Off));
-        assert!(matches!(labelled("convox.rack", "other"), StaysError::OtherRack(other) if other == "other"));
+        assert!(matches!(labelled("convox.volumes.agent", "off"), WantedError::Off));
+        assert!(
+            matches!(labelled("convox.rack", "other"), WantedError::OtherRack(other) if other.as_str() == "other")
+        );
         assert!(
             of(&{
                 let mut document = patched(&source(), "arn:f:41");
@@ -151,6 +116,6 @@ mod tests {
         held["placementConstraints"] =
             json!([{ "type": "memberOf", "expression": "attribute:convox.volumes.hold exists" }]);
         let error = of(&patched(&held, "arn:f:41")).unwrap_err();
-        assert!(matches!(error, StaysError::Held) && error.help().is_some());
+        assert!(matches!(error, WantedError::Held) && error.is_about_ours());
     }
 }

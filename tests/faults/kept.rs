@@ -13,14 +13,14 @@ pub(crate) struct Kept {
 
 /// Of one row.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Result {
+pub(crate) struct Remembered {
     pub(crate) seen: Seen,
     pub(crate) seconds: f64,
 }
 
 impl Kept {
     /// Those of this disk; what others saw is forgotten.
-    pub(crate) fn of(disk: &Path) -> std::result::Result<Self, Error> {
+    pub(crate) fn of(disk: &Path) -> Result<Self, Error> {
         let all = place::cache()?.join("faults");
         let folder = all.join(disk.file_stem().unwrap_or_default());
         if !folder.exists() {
@@ -35,18 +35,18 @@ impl Kept {
     }
 
     /// It was as it must be.
-    pub(crate) fn keep(&self, row: &Row, seen: &Seen, seconds: f64) -> std::result::Result<(), Error> {
-        let result = Result { seen: seen.clone(), seconds };
+    pub(crate) fn keep(&self, row: &Row, seen: &Seen, seconds: f64) -> Result<(), Error> {
+        let result = Remembered { seen: seen.clone(), seconds };
         host::write(&self.file(row), serde_json::to_string(&result).unwrap_or_default())
     }
 
     /// It broke, whatever it did before.
-    pub(crate) fn forget(&self, row: &Row) -> std::result::Result<(), Error> {
+    pub(crate) fn forget(&self, row: &Row) -> Result<(), Error> {
         host::remove(&self.file(row))
     }
 
     /// Of a row, if it was as it must be when it ran last.
-    pub(crate) fn result(&self, row: &Row) -> Option<Result> {
+    pub(crate) fn result(&self, row: &Row) -> Option<Remembered> {
         serde_json::from_str(&host::read(&self.file(row)).ok()?).ok()
     }
 }

@@ -108,7 +108,7 @@ fn run(inside: Inside, keep: bool, progress: &Progress) -> Result<ExitCode, Erro
     all(&lab, &rows, &kept)?;
     let broken: Vec<&str> =
         rows.iter().filter(|row| kept.result(row).is_none()).map(|row| row.name).collect();
-    let every: Option<Vec<(&Row, kept::Result)>> =
+    let every: Option<Vec<(&Row, kept::Remembered)>> =
         ROWS.iter().map(|row| Some((row, kept.result(row)?))).collect();
     match every {
         Some(every) => table::write(&every)?,

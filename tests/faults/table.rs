@@ -19,9 +19,9 @@ server's own files.
 ";
 
 /// Writes the page.
-pub(crate) fn write(rows: &[(&Row, kept::Result)]) -> Result<(), Error> {
+pub(crate) fn write(rows: &[(&Row, kept::Remembered)]) -> Result<(), Error> {
     let mut page = HEAD.to_owned();
-    for (row, kept::Result { seen, .. }) in rows {
+    for (row, kept::Remembered { seen, .. }) in rows {
         let cells = [row.told, &seen.states, &seen.containers, &seen.lost].map(cell);
         page += &format!("| {} |\n", cells.join(" | "));
     }

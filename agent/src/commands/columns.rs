@@ -19,6 +19,23 @@ pub fn aligned<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> Vec<St
     std::iter::once(&heads).chain(rows).map(line).collect()
 }
 
+/// A page of such lines; below each row why, with its code, where there is a reason.
+pub fn with_reasons<'a>(
+    lines: Vec<String>,
+    reasons: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>,
+) -> String {
+    let mut lines = lines.into_iter();
+    let mut page = lines.next().unwrap_or_default() + "\n";
+    for (line, (code, reason)) in lines.zip(reasons) {
+        page += &format!("{line}\n");
+        if let Some(reason) = reason {
+            let code = code.map(|code| format!("[{code}] ")).unwrap_or_default();
+            page += &format!("  {code}{reason}\n");
+        }
+    }
+    page
+}
+
 /// How many columns there are: those of the terminal, else `COLUMNS`. None where neither says it: logs and pipes have no end of a
 /// line, and a line a volume is what they are searched for.
 pub fn width() -> Option<usize> {

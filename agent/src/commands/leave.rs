@@ -11,7 +11,7 @@ use crate::{
         block_on,
         configuration::ConfigurationArgs,
         look::{Look, look},
-        messages::{MessageFormat, note, progress},
+        messages::{MessageFormat, failed, note, progress},
         moving::{
             ChangeError, Cluster, MOST_TRIES, PAUSE,
             follow::{End, Watched},
@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     diagnostics::{Exit, Failure},
     ecs::Ecs,
+    names::Rack,
     report::timestamp,
     service::short_name,
     share_worker::{self, Request},
@@ -39,6 +40,9 @@ const SHARE_DEADLINE: Duration = Duration::from_secs(10);
 /// A leader that looked for the file just before it was written may still send a change for so long: what a confirmation lasts, and what
 /// a call to AWS may take.
 const LAST_CHANGE_WITHIN: Duration = Duration::from_secs(15);
+/// What to do about what is in the way.
+const REFUSED: &str =
+    "no service was changed. What is refused stops all: mend it, or leave it as it is by --except";
 
 /// Flags of `leave`.
 #[derive(Debug, Args)]
@@ -108,17 +112,16 @@ async fn leave(args: &LeaveArgs, config: &Config) -> Result<Exit, Failure> {
     let ecs = Ecs::new(&aws::connect(&region).await);
     let cluster = Cluster { ecs: &ecs, name: &name };
     let mut found = look::at_all(cluster, &rack, &args.except).await.map_err(aws_failure)?;
-    let is_refused = found.iter().any(Found::is_refused);
-    if !args.yes || is_refused {
+    let told = |found: &[Found], words| {
         page::print_lines(&found.iter().map(Line::before).collect::<Vec<_>>(), args.format)?;
-        let words = match is_refused {
-            true => {
-                "nothing was changed. What is refused stops all: mend it, or leave it as it is by --except"
-            }
-            false => "nothing was changed: --yes does it",
-        };
         note(args.message_format(), words);
-        return Ok(if is_refused { Exit::Refused } else { Exit::Done });
+        Ok(if found.iter().any(Found::is_refused) { Exit::Refused } else { Exit::Done })
+    };
+    if found.iter().any(Found::is_refused) {
+        return told(&found, REFUSED);
+    }
+    if !args.yes {
+        return told(&found, "nothing was changed: --yes does it");
     }
     if !args.without_share {
         pause(&look).await?;
@@ -129,9 +132,15 @@ async fn leave(args: &LeaveArgs, config: &Config) -> Result<Exit, Failure> {
         tokio::time::sleep(LAST_CHANGE_WITHIN).await;
         // What was patched until now as well.
         found = look::at_all(cluster, &rack, &args.except).await.map_err(aws_failure)?;
+        if found.iter().any(Found::is_refused) {
+            return told(&found, REFUSED);
+        }
     }
-    let (lines, exit) = move_all(cluster, found, args).await;
-    page::print_lines(&lines, args.format)?;
+    let (lines, exit) = move_all(cluster, &rack, found, args).await;
+    // Services were changed: a stdout that is closed or full makes nothing of that undone.
+    if let Err(failure) = page::print_lines(&lines, args.format) {
+        failed(args.message_format(), &failure);
+    }
     if exit == Exit::Done {
         note(
             args.message_format(),
@@ -159,7 +168,12 @@ async fn pause(look: &Look) -> Result<(), Failure> {
 }
 
 /// Moves some at a time, and waits for them; what fails stops the rest.
-async fn move_all(cluster: Cluster<'_>, found: Vec<Found>, args: &LeaveArgs) -> (Vec<Line>, Exit) {
+async fn move_all(
+    cluster: Cluster<'_>,
+    rack: &Rack,
+    found: Vec<Found>,
+    args: &LeaveArgs,
+) -> (Vec<Line>, Exit) {
     let mut lines: Vec<Line> = found.iter().map(Line::before).collect();
     let to_move: Vec<usize> =
         found.iter().enumerate().filter(|(_, found)| found.step.is_pending()).map(|(at, _)| at).collect();
@@ -169,7 +183,7 @@ async fn move_all(cluster: Cluster<'_>, found: Vec<Found>, args: &LeaveArgs) -> 
     for some in to_move.chunks(usize::from(args.at_a_time)) {
         for at in some {
             let (found, line) = (&found[*at], &mut lines[*at]);
-            match moved(cluster, found).await {
+            match moved(cluster, rack, found).await {
                 Ok(revision) => {
                     let words = format!("moved to {}", short_name(&revision));
                     progress(args.message_format(), &found.service.name, &words);
@@ -195,7 +209,7 @@ async fn move_all(cluster: Cluster<'_>, found: Vec<Found>, args: &LeaveArgs) -> 
 }
 
 /// Registers what must be, and moves the service. Gives the revision that it runs then.
-async fn moved(cluster: Cluster<'_>, found: &Found) -> Result<String, ChangeError> {
+async fn moved(cluster: Cluster<'_>, rack: &Rack, found: &Found) -> Result<String, ChangeError> {
     let mut step = found.step.clone();
     let mut tries = 0;
     loop {
@@ -217,7 +231,7 @@ async fn moved(cluster: Cluster<'_>, found: &Found) -> Result<String, ChangeErro
                 }
                 tokio::time::sleep(PAUSE).await;
                 // An answer that was lost leaves a revision behind: it is found, and used.
-                look::step(cluster, &found.rack, &found.service).await?.unwrap_or(Step::Register(document))
+                look::step(cluster, rack, &found.service).await?.unwrap_or(Step::Register(document))
             }
         };
     }

@@ -4,7 +4,7 @@ use super::look::{Found, Step};
 use crate::{
     commands::{
         Format,
-        columns::aligned,
+        columns::{aligned, with_reasons},
         files::print,
         messages::{MessageFormat, failed},
         moving::follow::End,
@@ -251,14 +251,6 @@ pub fn table(lines: &[Line]) -> String {
             ]
         })
         .collect();
-    let mut aligned = aligned(["SERVICE", "ECS SERVICE", "TASK DEFINITION", "RESULT"], &rows).into_iter();
-    let mut page = aligned.next().unwrap_or_default() + "\n";
-    for (cells, line) in aligned.zip(lines) {
-        page += &format!("{cells}\n");
-        if let Some(reason) = &line.reason {
-            let code = line.code.map(|code| format!("[{code}] ")).unwrap_or_default();
-            page += &format!("  {code}{reason}\n");
-        }
-    }
-    page
+    let reasons = lines.iter().map(|line| (line.code, line.reason.as_deref()));
+    with_reasons(aligned(["SERVICE", "ECS SERVICE", "TASK DEFINITION", "RESULT"], &rows), reasons)
 }

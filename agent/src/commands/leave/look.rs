@@ -2,9 +2,10 @@
 
 use super::Looked;
 use crate::{
+    apply::wanted::WantedError,
     commands::moving::Cluster,
     family::{self, Versions},
-    leaving::{StaysError, leaving},
+    leaving::leaving,
     names::Rack,
     rollout::Latest,
     service::{Event, Service, short_name},
@@ -17,7 +18,6 @@ pub(super) struct Found {
     pub(super) service: Service,
     /// What ECS told of it so far.
     pub(super) events: Vec<Event>,
-    pub(super) rack: Rack,
     pub(super) step: Step,
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn at_all(cluster: Cluster<'_>, rack: &Rack, except: &[String])
             false => None,
         };
         let events = events.map(|(_, events)| events).unwrap_or_default();
-        all.push(Found { service, events, rack: rack.clone(), step });
+        all.push(Found { service, events, step });
     }
     all.sort_by(|a, b| a.service.name.cmp(&b.service.name));
     Ok(all)
@@ -115,9 +115,10 @@ pub(super) async fn step(cluster: Cluster<'_>, rack: &Rack, service: &Service) -
     }))
 }
 
-fn why(error: &StaysError) -> Why {
-    match error.help() {
-        Some(help) => Why { code: error.code(), reason: format!("{error}: {help}"), is_wanted: false },
-        None => Why { code: error.code(), reason: error.to_string(), is_wanted: true },
+fn why(error: &WantedError) -> Why {
+    let reason = error.in_one_line();
+    match error.is_about_ours() {
+        true => Why { code: error.code(), reason: format!("{reason}: {}", error.help()), is_wanted: false },
+        false => Why { code: error.code(), reason, is_wanted: true },
     }
 }

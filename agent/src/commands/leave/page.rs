@@ -2,7 +2,12 @@
 
 use super::look::{Found, Step};
 use crate::{
-    commands::{Format, columns::aligned, files::print, moving::follow::End},
+    commands::{
+        Format,
+        columns::{aligned, with_reasons},
+        files::print,
+        moving::follow::End,
+    },
     diagnostics::{Exit, Failure},
     service::short_name,
 };
@@ -135,16 +140,8 @@ fn table(lines: &[Line]) -> String {
             [line.ecs_service.clone(), short(&line.source), to, line.outcome.words().to_owned()]
         })
         .collect();
-    let mut aligned = aligned(["ECS SERVICE", "RUNS", "BECOMES", "RESULT"], &rows).into_iter();
-    let mut page = aligned.next().unwrap_or_default() + "\n";
-    for (cells, line) in aligned.zip(lines) {
-        page += &format!("{cells}\n");
-        if let Some(reason) = &line.reason {
-            let code = line.code.map(|code| format!("[{code}] ")).unwrap_or_default();
-            page += &format!("  {code}{reason}\n");
-        }
-    }
-    page
+    let reasons = lines.iter().map(|line| (line.code, line.reason.as_deref()));
+    with_reasons(aligned(["ECS SERVICE", "RUNS", "BECOMES", "RESULT"], &rows), reasons)
 }
 
 #[cfg(test)]
