@@ -7,7 +7,7 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 # Compose files with the models that Docker Compose makes of them, of other people and so outside of this repository.
 CORPUS ?= ../shared/corpus
 
-.PHONY: demo demo-down test test-apps test-faults test-corpus bench check build build-tests helper package packages
+.PHONY: demo demo-down test test-apps test-faults test-ship test-corpus bench check build build-tests helper package packages
 .DEFAULT_GOAL := build
 
 # Boots a cluster of two instances and tells the story of tests/example-app on it. KEEP=1 leaves the cluster running.
@@ -35,6 +35,15 @@ test-faults: build-tests
 	INTERLEAVINGS=all $(CARGO) test --release --locked --workspace --test interleavings
 	$(CARGO) test --release --locked --workspace --test faults
 
+# What is shipped, as operators get it: the packages on clean instances, an image that Packer builds, the stack by CloudFormation; licences and
+# sources of all dependencies. Some acts alone: `cargo test --release --test ship -- NAME`.
+test-ship: build-tests
+	agent/package/build
+	tests/install-packages binutils lintian packer rpm rpmlint
+	tests/infrastructure
+	tests/supply-chain
+	$(CARGO) test --release --locked --workspace --test ship
+
 # The compose reader against Docker Compose's own answers; without the corpus it fails.
 test-corpus: build-tests
 	CORPUS=$(CORPUS) target/release/corpus
@@ -55,7 +64,7 @@ package: build
 check: packages
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --release --locked --workspace --test faults --test apps -- -D warnings
+	$(CARGO) clippy --release --locked --workspace --test faults --test apps --test ship -- -D warnings
 
 # One profile for demo, tests and installation: what is shipped is what was tested, and is compiled once.
 build: helper

@@ -11,15 +11,18 @@ use crate::{
     record::{Left, Record, State, lock_name, record_name},
     share::{Created, Directory, FILLED_FORMAT, ShareError},
 };
+use draft::Draft;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
+
+mod draft;
 
 /// Directories are root's and readable by all, as Docker makes them.
 const MODE: u32 = 0o755;
@@ -158,26 +161,31 @@ pub fn ensure(request: &EnsureRequest) -> Result<Ensured, ShareError> {
         root: Directory::root()?,
         owners: Directory::of_agent("owners")?,
         records: Directory::of_agent("volumes")?,
+        drafts: Directory::of_agent("drafts")?,
         request,
     };
     let apps: BTreeSet<(&str, &str)> =
         request.volumes.iter().map(|volume| (volume.rack.as_str(), volume.app.as_str())).collect();
+    let apps: Vec<_> = apps.into_iter().collect();
     let refused = |error: &DirectoriesError| in_one_line(error);
-    let claims: BTreeMap<_, _> = apps
-        .into_iter()
-        .map(|(rack, app)| ((rack, app), share.claim(rack, app).err().as_ref().map(refused)))
-        .collect();
-    let next = AtomicUsize::new(0);
+    let claims = Mutex::new(BTreeMap::new());
+    at_a_time(apps.len(), |_, next| {
+        for (rack, app) in next.map(|index| apps[index]) {
+            let claim = share.claim(rack, app).err().as_ref().map(refused);
+            kept(&claims).insert((rack, app), claim);
+        }
+    });
+    let claims = claims.into_inner().unwrap_or_else(PoisonError::into_inner);
     let done = Mutex::new(Ensured::default());
-    let work = || {
-        while let Some(volume) = request.volumes.get(next.fetch_add(1, Ordering::Relaxed)) {
+    at_a_time(request.volumes.len(), |thread, next| {
+        let mut draft = Draft::new(&share.drafts, &request.by, thread);
+        for volume in next.map(|index| &request.volumes[index]) {
             let claim = claims.get(&(volume.rack.as_str(), volume.app.as_str())).cloned().flatten();
             let made = match claim {
                 Some(why) => Err(why),
-                None => share.volume(volume).map_err(|error| refused(&error)),
+                None => share.volume(volume, &mut draft).map_err(|error| refused(&error)),
             };
-            // A thread that panicked while it held it had pushed all or nothing.
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut done = kept(&done);
             match made {
                 Ok(had) => {
                     if had.was_made {
@@ -193,19 +201,33 @@ pub fn ensure(request: &EnsureRequest) -> Result<Ensured, ShareError> {
                 Err(why) => done.refused.push(Refused { path: volume.path.clone(), why }),
             }
         }
-    };
-    std::thread::scope(|scope| {
-        // This thread is one of them.
-        for _ in 1..AT_A_TIME.min(request.volumes.len()) {
-            scope.spawn(work);
-        }
-        work();
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     if !done.made.is_empty() && done.chown_denied.is_empty() && !share.lets_owners_change()? {
         done.chown_denied.clone_from(&done.made);
     }
     Ok(done)
+}
+
+/// Has up to [`AT_A_TIME`] threads take the numbers below `count`, each the next one that is left.
+fn at_a_time(count: usize, work: impl Fn(usize, &mut dyn Iterator<Item = usize>) + Sync) {
+    let next = AtomicUsize::new(0);
+    let thread = |thread: usize| {
+        let left = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|index| *index < count);
+        work(thread, &mut std::iter::from_fn(left));
+    };
+    std::thread::scope(|scope| {
+        for other in 1..AT_A_TIME.min(count) {
+            scope.spawn(move || thread(other));
+        }
+        // This thread is one of them.
+        thread(0);
+    });
+}
+
+/// A thread that panicked while it held it had put in all or nothing.
+fn kept<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What became of the records of a share that was adopted.
@@ -267,6 +289,7 @@ struct Share<'a> {
     root: Directory,
     owners: Directory,
     records: Directory,
+    drafts: Directory,
     request: &'a EnsureRequest,
 }
 
@@ -300,7 +323,7 @@ impl Share<'_> {
         }
     }
 
-    fn volume(&self, wanted: &Wanted) -> Result<Had, DirectoriesError> {
+    fn volume(&self, wanted: &Wanted, draft: &mut Draft<'_>) -> Result<Had, DirectoriesError> {
         let path = wanted.path.as_str();
         let name = record_name(path);
         let record = self.records.read::<Record>(&name)?;
@@ -348,7 +371,7 @@ impl Share<'_> {
                     owner: wanted.owner,
                     mode: wanted.mode,
                 };
-                match self.records.create(&name, &record)? {
+                match self.records.create_by(draft.folder()?, &name, &record)? {
                     Created::Made => Some(record),
                     Created::Existed => self.records.read(&name)?,
                 }
@@ -478,34 +501,44 @@ mod tests {
         }
     }
 
+    fn volume(share: &Share<'_>, wanted: &Wanted) -> Result<Had, DirectoriesError> {
+        share.volume(wanted, &mut Draft::new(&share.drafts, "i-1", 0))
+    }
+
     /// What is done on a share that is a directory of this machine.
     fn on_a_share(name: &str, format: u32, test: impl FnOnce(&Share<'_>, &dyn Fn() -> Record)) {
         let path =
             std::env::temp_dir().join(format!("volumes-agent-directories-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
-        for folder in ["owners", "records"] {
+        for folder in ["owners", "records", "drafts"] {
             fs::create_dir(path.join(folder)).unwrap();
         }
         let open = |folder: &str| Directory::anywhere(path.join(folder), folder).unwrap();
         let request = request(format);
-        let share =
-            Share { root: open(""), owners: open("owners"), records: open("records"), request: &request };
+        let share = Share {
+            root: open(""),
+            owners: open("owners"),
+            records: open("records"),
+            drafts: open("drafts"),
+            request: &request,
+        };
         test(&share, &|| open("records").read(&record_name(PATH)).unwrap().unwrap());
+        assert_eq!(open("drafts").names().unwrap(), Vec::<String>::new(), "drafts are gone afterwards");
         fs::remove_dir_all(&path).unwrap();
     }
 
     #[test]
     fn a_new_directory_is_whose_it_is_to_be_and_an_existing_one_never() {
         on_a_share("owner", FILLED_FORMAT, |share, record| {
-            share.volume(&wanted(None, Some("7:8"))).unwrap();
+            volume(share, &wanted(None, Some("7:8"))).unwrap();
             assert!(share.directory(PATH).unwrap().unwrap().inode().is_ok_and(|inode| record().is_of(inode)));
             let owner = || {
                 let stat = rustix::fs::fstat(share.directory(PATH).unwrap().unwrap().as_fd()).unwrap();
                 Ownership { uid: stat.st_uid, gid: stat.st_gid }
             };
             assert_eq!(Some(owner()), "7:8".parse().ok());
-            share.volume(&wanted(None, Some("9:9"))).unwrap();
+            volume(share, &wanted(None, Some("9:9"))).unwrap();
             assert_eq!(Some(owner()), "7:8".parse().ok(), "never changed by itself");
             assert_eq!(record().owner, "9:9".parse().ok(), "and told as drift");
         });
@@ -514,15 +547,15 @@ mod tests {
     #[test]
     fn a_record_that_a_container_is_writing_is_left_for_later() {
         on_a_share("busy", FILLED_FORMAT, |share, record| {
-            share.volume(&wanted(None, None)).unwrap();
+            volume(share, &wanted(None, None)).unwrap();
             let lock = share.records.lock(&lock_name(PATH)).unwrap();
-            assert!(share.volume(&wanted(Some(Left::Held), None)).unwrap().is_busy);
+            assert!(volume(share, &wanted(Some(Left::Held), None)).unwrap().is_busy);
             let mut filled = record();
             filled.state =
                 State::Seeding { next: 5, sibling: ".s".to_owned(), entries: 1, chown_denied: false };
             share.records.replace(&record_name(PATH), &filled).unwrap();
             drop(lock);
-            assert!(!share.volume(&wanted(Some(Left::Held), Some("7:8"))).unwrap().is_busy);
+            assert!(!volume(share, &wanted(Some(Left::Held), Some("7:8"))).unwrap().is_busy);
             assert_eq!(record().state, filled.state, "it is being filled: nothing of that is lost");
             assert_eq!(record().owner, "7:8".parse().ok());
         });
@@ -531,7 +564,7 @@ mod tests {
     #[test]
     fn what_older_agents_do_not_know_is_not_written_while_they_are_alive() {
         on_a_share("format", 1, |share, record| {
-            share.volume(&wanted(Some(Left::Held), None)).unwrap();
+            volume(share, &wanted(Some(Left::Held), None)).unwrap();
             assert_eq!((record().state, record().format), (State::Made, 1));
             let request = request(FILLED_FORMAT);
             let newer = Share {
@@ -539,8 +572,9 @@ mod tests {
                 root: share.root.again().unwrap(),
                 owners: share.owners.again().unwrap(),
                 records: share.records.again().unwrap(),
+                drafts: share.drafts.again().unwrap(),
             };
-            newer.volume(&wanted(Some(Left::Held), None)).unwrap();
+            volume(&newer, &wanted(Some(Left::Held), None)).unwrap();
             assert_eq!((record().state, record().format), (State::Left { why: Left::Held }, FILLED_FORMAT));
         });
     }

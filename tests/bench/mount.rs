@@ -56,7 +56,7 @@ fn measure(lab: &Lab) -> Result<(), Error> {
 /// Volumes of a first pass over a large cluster.
 const VOLUMES: usize = 10_000;
 /// As many as the leader asks a worker for at once.
-const VOLUMES_A_REQUEST: usize = 50;
+const VOLUMES_A_REQUEST: usize = 200;
 
 /// 10,000 volumes of 10 apps over a wire that delays each answer by a millisecond, made by the agent's own worker, beside `mkdir -p` of as many
 /// paths by one process, which writes neither records nor owners.

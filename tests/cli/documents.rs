@@ -34,6 +34,7 @@ fn every_promise_names_a_test_that_exists() {
         "tests/laptop",
         "tests/cli",
         "tests/interleavings",
+        "tests/ship",
     ] {
         sources(&repository().join(folder), &mut all);
     }
@@ -171,5 +172,58 @@ fn the_codes_that_can_be_silenced_are_listed() {
     {
         let (_, stderr, _) = run(&format!("config -f - --silence {code}"), "services: {a: {image: x}}");
         assert!(stderr.starts_with(&format!("warning[silence]: `{code}` is not a warning")), "{stderr}");
+    }
+}
+
+/// The statements of a policy in the stack's template: from each `Sid` to the next one.
+fn statements_of_the_template<'a>(template: &'a str, policy: &str) -> Vec<&'a str> {
+    let (_, from) = template.split_once(&format!("\n  {policy}:\n")).unwrap();
+    let lines = from.split_inclusive('\n');
+    let is_of_another = |line: &str| line.starts_with("  ") && !line[2..].starts_with([' ', '#']);
+    let length: usize = lines.take_while(|line| !is_of_another(line)).map(str::len).sum();
+    from[..length].split("- Sid: ").skip(1).collect()
+}
+
+#[test]
+fn the_stack_gives_the_rights_of_the_shipped_policies_and_no_others() {
+    let template = read("docs/cloudformation/cluster.yaml");
+    for (policy, file) in [("InstancePolicy", "instance"), ("PatcherPolicy", "patcher")] {
+        let shipped: serde_json::Value =
+            serde_json::from_str(&read(&format!("docs/iam/{file}.json"))).unwrap();
+        let shipped = shipped["Statement"].as_array().unwrap();
+        let given = statements_of_the_template(&template, policy);
+        assert_eq!(shipped.len(), given.len(), "{policy}");
+        for (statement, given) in shipped.iter().zip(given) {
+            assert!(given.starts_with(statement["Sid"].as_str().unwrap()), "{given}");
+            let all = |of: &serde_json::Value| match of {
+                serde_json::Value::Array(all) => {
+                    all.iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+                }
+                one => vec![one.as_str().unwrap().to_owned()],
+            };
+            let mut actions = all(&statement["Action"]);
+            let (_, theirs) = given.split_once("Action: ").unwrap();
+            let theirs = theirs.lines().next().unwrap().trim_matches(['[', ']']);
+            let mut theirs: Vec<String> =
+                theirs.split(", ").map(|word| word.trim_matches('"').to_owned()).collect();
+            actions.sort();
+            theirs.sort();
+            assert_eq!(actions, theirs, "{given}");
+            let resources = all(&statement["Resource"]);
+            let (_, theirs) = given.split_once("Resource:").unwrap();
+            let arns: Vec<&str> =
+                theirs.split('"').filter(|word| *word == "*" || word.starts_with("arn:")).collect();
+            let of_resources =
+                arns.iter().filter(|arn| !arn.contains(":cluster/${Rack}") || !theirs.contains("Condition:"));
+            assert_eq!(resources.len(), of_resources.count(), "{given}");
+            for resource in resources {
+                let resource = resource
+                    .replace("arn:aws:", "arn:${AWS::Partition}:")
+                    .replace("REGION", "${AWS::Region}")
+                    .replace("ACCOUNT", "${AWS::AccountId}")
+                    .replace("CLUSTER", "${Rack}");
+                assert!(arns.contains(&resource.as_str()), "{resource}: {given}");
+            }
+        }
     }
 }

@@ -3,9 +3,8 @@
 use crate::{
     row::{NOTHING_WRITTEN, Seen, says, whole},
     trail::Trail,
-    writer::Writer,
 };
-use lab::{Error, Lab, expect, wait};
+use lab::{Error, Lab, expect, wait, writer::Writer};
 use std::time::Duration;
 
 /// SIGSTOP: the watchdog ends it, systemd starts it again.

@@ -3,9 +3,8 @@
 use crate::{
     row::{BACK, NOTHING_WRITTEN, Seen, drop_in, says, whole},
     trail::Trail,
-    writer::Writer,
 };
-use lab::{Error, Lab, expect, wait};
+use lab::{Error, Lab, expect, wait, writer::Writer};
 use serde_json::json;
 use std::{
     io::{BufRead, BufReader, Write},

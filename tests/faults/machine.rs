@@ -3,9 +3,11 @@
 use crate::{
     row::{BACK, Seen, nothing_elsewhere, whole},
     trail::Trail,
+};
+use lab::{
+    Error, Lab, expect, host, wait,
     writer::{FOLDER, command, compare},
 };
-use lab::{Error, Lab, expect, host, wait};
 use std::{path::Path, process::Child, time::Duration};
 
 /// A writer whose acknowledgments arrive outside of the instance as they come.

@@ -17,7 +17,6 @@ mod table;
 mod trail;
 mod volumes;
 mod wire;
-mod writer;
 
 use kept::Kept;
 use lab::{
@@ -104,7 +103,7 @@ fn run(inside: Inside, keep: bool, progress: &Progress) -> Result<ExitCode, Erro
         lab.reports(index, "ready", Duration::from_secs(60))?;
         lab.gates(index, "ready", Duration::from_secs(60))?;
     }
-    let kept = Kept::of(&image::prepare(progress)?.disk)?;
+    let kept = Kept::of(&image::prepare(image::Content::Agent, progress)?.disk)?;
     all(&lab, &rows, &kept)?;
     let broken: Vec<&str> =
         rows.iter().filter(|row| kept.result(row).is_none()).map(|row| row.name).collect();

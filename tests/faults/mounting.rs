@@ -3,9 +3,8 @@
 use crate::{
     row::{NOTHING_WRITTEN, Seen, a_new_container_sees_the_share, nothing_elsewhere, says, whole},
     trail::Trail,
-    writer::Writer,
 };
-use lab::{Error, Lab, expect, faults, wait};
+use lab::{Error, Lab, expect, faults, wait, writer::Writer};
 
 use std::time::Duration;
 

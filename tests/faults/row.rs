@@ -1,6 +1,6 @@
 //! A row of the matrix: the fault, and what was seen of it.
 
-use crate::writer::{FOLDER, IMAGE};
+use lab::writer::{FOLDER, IMAGE};
 use lab::{Error, Lab, expect};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -3,9 +3,13 @@
 use crate::{
     row::{BACK, NOTHING_WRITTEN, Seen, a_new_container_sees_the_share, says, whole},
     trail::Trail,
+};
+use lab::{
+    Error, Lab, expect, host, moto, network,
+    share::Export,
+    wait,
     writer::{Writer, Written},
 };
-use lab::{Error, Lab, expect, host, moto, network, share::Export, wait};
 use std::time::Duration;
 
 /// From the silence of the server until it is told: `stall_deadline`, a probe, and slack for a slow machine.
@@ -262,7 +266,7 @@ pub(crate) fn address_changes(lab: &Lab) -> Result<Seen, Error> {
     at(network::GATEWAYS[index])?;
     network::address(NEW, false)?;
     let (said, told) = remounted?;
-    let written = crate::writer::compare(lab, writer.name(), &output)?;
+    let written = lab::writer::compare(lab, writer.name(), &output)?;
     let off = off?.as_secs();
     Ok(Seen::new(
         format!(
@@ -276,19 +280,19 @@ pub(crate) fn address_changes(lab: &Lab) -> Result<Seen, Error> {
 /// nosuid and nodev inside of containers.
 pub(crate) fn flags_in_containers(lab: &Lab, index: usize) -> Result<Seen, Error> {
     let guest = lab.instance(index);
-    let folder = format!("/volumes/{}/flags-{}", crate::writer::FOLDER, index + 1);
+    let folder = format!("/volumes/{}/flags-{}", lab::writer::FOLDER, index + 1);
     guest.run(&format!("mkdir -p {folder} && rm -f {folder}/zero && mknod -m 666 {folder}/zero c 1 5"))?;
     let look = |read_only: &str| {
         guest.run(&format!(
             "docker run --rm --network none -v {folder}:/data{read_only} --entrypoint /bin/sh {} -c 'grep \" /data \" /proc/self/mountinfo | cut -d\" \" -f6; head -c 1 /data/zero > /dev/null 2>&1 && echo opened || echo refused'",
-            crate::writer::IMAGE
+            lab::writer::IMAGE
         ))
     };
     let (writable, read_only) = (look("")?, look(":ro")?);
     if !read_only.contains("nosuid") {
         guest.run(&format!(
             "docker run -d --name flags --network none -v {folder}:/data:ro --entrypoint /bin/sleep {} 1000",
-            crate::writer::IMAGE
+            lab::writer::IMAGE
         ))?;
         let told = wait::until(&lab.progress, "the agent tells that they are lost", BACK, || {
             let codes = guest.get(12049, "/status", "application/json").json()["codes"].to_string();

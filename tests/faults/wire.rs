@@ -3,9 +3,8 @@
 use crate::{
     row::{BACK, Seen, whole},
     trail::Trail,
-    writer::Writer,
 };
-use lab::{Error, Lab, expect, network, wait};
+use lab::{Error, Lab, expect, network, wait, writer::Writer};
 use std::time::Duration;
 
 /// Nothing gets through for half a minute.

@@ -6,9 +6,9 @@ use crate::{
     error::Error,
     guest::{Guest, Identity},
     host, http, iam,
-    image::Image,
+    image::{Content, Image},
     metadata, moto,
-    moto::FileSystem,
+    moto::{FileSystem, Services},
     network::{self, ECS_PORT, GATEWAYS, METADATA},
     place,
     progress::Progress,
@@ -45,7 +45,21 @@ pub struct Prepared {
 /// # Errors
 /// As [`crate::image::prepare`] and [`moto::prepare`].
 pub fn prepare(progress: &Progress) -> Result<Prepared, Error> {
-    Ok(Prepared { image: crate::image::prepare(progress)?, moto: moto::prepare(progress)? })
+    Ok(Prepared {
+        image: crate::image::prepare(Content::Agent, progress)?,
+        moto: moto::prepare(Services::Some, progress)?,
+    })
+}
+
+/// The same for instances that have no agent yet, in an account where CloudFormation can be asked for one.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_clean(progress: &Progress) -> Result<Prepared, Error> {
+    Ok(Prepared {
+        image: crate::image::prepare(Content::Clean, progress)?,
+        moto: moto::prepare(Services::All, progress)?,
+    })
 }
 
 /// A running lab. All of it ends with this process (see [`crate::enclosure`]).
@@ -72,7 +86,14 @@ impl Lab {
     /// # Errors
     /// What doesn't start, with where its log is.
     pub fn start(inside: &Inside, progress: &Progress) -> Result<Self, Error> {
-        let prepared = prepare(progress)?;
+        Self::start_with(prepare(progress)?, inside, progress)
+    }
+
+    /// The same, with what was prepared.
+    ///
+    /// # Errors
+    /// As [`Lab::start`].
+    pub fn start_with(prepared: Prepared, inside: &Inside, progress: &Progress) -> Result<Self, Error> {
         let folder = inside.folder.clone();
         let logs = folder.join("logs");
         let memory = place::MEMORY;

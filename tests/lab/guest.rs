@@ -350,6 +350,22 @@ impl Guest {
         Ok(since.elapsed())
     }
 
+    /// Gives a guest that is off an empty disk over the image again.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn reset(&self) -> Result<(), Error> {
+        host::remove(&self.changes)
+    }
+
+    /// Gives a guest that is off a copy of the disk of another one that is off.
+    ///
+    /// # Errors
+    /// What `cp` says.
+    pub fn copy_disk_of(&self, other: &Self) -> Result<(), Error> {
+        host::run(Command::new("cp").arg("--sparse=always").arg(&other.changes).arg(&self.changes)).map(drop)
+    }
+
     /// Starts a shell command whose standard output goes to a file of the lab's machine as it comes: it survives the guest.
     ///
     /// # Errors

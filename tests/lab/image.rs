@@ -44,6 +44,9 @@ const MODULES_NEEDED: [&str; 20] = [
     "modules.order",
 ];
 
+/// The agent's configuration file.
+const CONFIGURATION: &str = "etc/volumes-agent/config.toml";
+
 /// What a guest is started with.
 #[derive(Debug)]
 pub struct Image {
@@ -55,18 +58,44 @@ pub struct Image {
     pub library: PathBuf,
 }
 
+/// What a guest's disk has of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// The agent and its units, as a package installs them.
+    Agent,
+    /// Nothing, for packages and image builds: an instance as it is before (`tests/guest/clean`).
+    Clean,
+}
+
+impl Content {
+    /// What the names of its files in the cache begin with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Agent => "",
+            Self::Clean => "clean-",
+        }
+    }
+
+    /// Debian's packages, a line each.
+    fn packages(self) -> Result<String, Error> {
+        let all = host::read(&place::repository().join("tests/guest/packages"))?;
+        // For the .rpm: there is no distribution with rpm to be had, so its own tool installs it on a Debian.
+        Ok(if self == Self::Clean { all + "rpm\n" } else { all })
+    }
+}
+
 /// Makes what isn't there yet.
 ///
 /// # Errors
 /// [`Error::Missing`] with what to build or install; what the tools say.
-pub fn prepare(progress: &Progress) -> Result<Image, Error> {
+pub fn prepare(content: Content, progress: &Progress) -> Result<Image, Error> {
     let cache = place::cache()?;
     let lock = File::create(cache.join("lock")).map_err(host::failed("open", &cache))?;
     during(progress, "another lab prepares the guests' disk", || lock.lock())
         .map_err(host::failed("lock", &cache))?;
     let key = key(&cache)?;
-    let files = payload()?;
-    let root = root(&cache, progress)?;
+    let files = payload(content)?;
+    let root = root(content, &cache, progress)?;
     let mut parts = vec![
         root.to_string_lossy().into_owned().into_bytes(),
         host::read(&key.with_extension("pub"))?.into_bytes(),
@@ -76,15 +105,19 @@ pub fn prepare(progress: &Progress) -> Result<Image, Error> {
         parts.push(format!("{} {:o}", file.to, file.mode).into_bytes());
         parts.push(fs::read(&file.from).map_err(host::failed("read", &file.from))?);
     }
-    let disk = cache.join(format!("disk-{:016x}.img", hash(&parts)));
+    let prefix = content.prefix();
+    let disk = cache.join(format!("{prefix}disk-{:016x}.img", hash(&parts)));
     if !disk.exists() {
-        progress.say("making the guests' disk: Debian, Docker, the agent under its units");
+        progress.say(match content {
+            Content::Agent => "making the guests' disk: Debian, Docker, the agent under its units",
+            Content::Clean => "making the guests' disk: Debian and Docker",
+        });
         during(progress, "the guests' disk", || made(&cache, &root, &key, &files, &disk))?;
     }
     for old in fs::read_dir(&cache).map_err(host::failed("read", &cache))?.flatten() {
         let name = old.file_name().to_string_lossy().into_owned();
-        let stale = name.starts_with("disk-") && old.path() != disk
-            || name.starts_with("root-") && old.path() != root;
+        let stale = name.starts_with(&format!("{prefix}disk-")) && old.path() != disk
+            || name.starts_with(&format!("{prefix}root-")) && old.path() != root;
         if stale {
             host::remove(&old.path())?;
         }
@@ -136,20 +169,26 @@ struct Payload {
 }
 
 /// Every file that goes onto the disk beside Debian's.
-fn payload() -> Result<Vec<Payload>, Error> {
-    let mut files = vec![
-        Payload { from: built("volumes-agent")?, to: "usr/bin/volumes-agent".to_owned(), mode: 0o755 },
-        Payload {
-            from: built("static/volumes-agent-seed")?,
-            to: format!("{}/{HELPER}", HELPER_FOLDER.trim_start_matches('/')),
-            mode: 0o755,
-        },
-        Payload { from: built("lab-ecs-agent")?, to: "usr/local/bin/lab-ecs-agent".to_owned(), mode: 0o755 },
-    ];
-    let guest = place::repository().join("tests/guest/root");
-    for (folder, at) in [(guest, ""), (place::repository().join("systemd"), "usr/lib/systemd/system/")] {
+fn payload(content: Content) -> Result<Vec<Payload>, Error> {
+    let program = |binary: &str, to: String| Ok(Payload { from: built(binary)?, to, mode: 0o755 });
+    let mut files = vec![program("lab-ecs-agent", "usr/local/bin/lab-ecs-agent".to_owned())?];
+    let (ours, at) = match content {
+        Content::Agent => {
+            let helper = format!("{}/{HELPER}", HELPER_FOLDER.trim_start_matches('/'));
+            files.push(program("volumes-agent", "usr/bin/volumes-agent".to_owned())?);
+            files.push(program("static/volumes-agent-seed", helper)?);
+            ("systemd", "usr/lib/systemd/system/")
+        }
+        Content::Clean => ("tests/guest/clean", ""),
+    };
+    for (folder, at) in [("tests/guest/root", ""), (ours, at)] {
+        let folder = place::repository().join(folder);
         for from in host::files_below(&folder)? {
             let within = from.strip_prefix(&folder).unwrap_or(&from).to_string_lossy().into_owned();
+            // A package brings its own.
+            if content == Content::Clean && within == CONFIGURATION {
+                continue;
+            }
             let mode = fs::metadata(&from).map_err(host::failed("read", &from))?.permissions().mode() & 0o777;
             files.push(Payload {
                 to: format!("{at}{within}"),
@@ -176,8 +215,8 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Debian with the guests' packages and the kernel's modules, from the archives that this machine itself uses.
-fn root(cache: &Path, progress: &Progress) -> Result<PathBuf, Error> {
-    let packages = host::read(&place::repository().join("tests/guest/packages"))?;
+fn root(content: Content, cache: &Path, progress: &Progress) -> Result<PathBuf, Error> {
+    let packages = content.packages()?;
     let codename = codename()?;
     let kernel =
         fs::read_dir(MODULES).ok().and_then(|mut kernels| kernels.next()).and_then(Result::ok).ok_or_else(
@@ -193,7 +232,7 @@ fn root(cache: &Path, progress: &Progress) -> Result<PathBuf, Error> {
         version.as_bytes(),
         MODULES_NEEDED.concat().as_bytes(),
     ]);
-    let root = cache.join(format!("root-{recipe:016x}"));
+    let root = cache.join(format!("{}root-{recipe:016x}", content.prefix()));
     if root.exists() {
         return Ok(root);
     }
@@ -216,25 +255,53 @@ fn root(cache: &Path, progress: &Progress) -> Result<PathBuf, Error> {
 /// [`Error::Missing`] without an archive; what mmdebstrap says.
 pub fn bootstrap(cache: &Path, packages: &str, options: &[&str], to: &Path) -> Result<(), Error> {
     let codename = codename()?;
-    // The host's own archives, mirrors and proxies, whatever they are: nothing here names one.
+    let archives = archives(|release| release.starts_with(&codename).then(|| release.to_owned()))?;
+    mmdebstrap(&codename, &archives, cache, packages, options, to)
+}
+
+/// The same of another release, without its updates.
+///
+/// # Errors
+/// As [`bootstrap`].
+pub fn bootstrap_of(release: &str, cache: &Path, packages: &str, to: &Path) -> Result<(), Error> {
+    let codename = codename()?;
+    let archives = archives(|own| (own == codename).then(|| release.to_owned()))?;
+    mmdebstrap(release, &archives, cache, packages, &[], to)
+}
+
+/// The host's own archives, mirrors and proxies, whatever they are, of those releases that `wanted` has a name for: nothing here names one.
+fn archives(wanted: impl Fn(&str) -> Option<String>) -> Result<BTreeSet<String>, Error> {
     let archives = host::run(Command::new("apt-get").args([
         "indextargets",
         "--format",
-        "deb $(REPO_URI) $(RELEASE) $(COMPONENT)",
+        "$(REPO_URI) $(RELEASE) $(COMPONENT)",
         "Created-By: Packages",
     ]))?;
-    let archives: BTreeSet<&str> = archives
-        .lines()
-        .filter(|line| line.split(' ').nth(2).is_some_and(|release| release.starts_with(&codename)))
-        .collect();
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        let (uri, release, component) = (words.next()?, words.next()?, words.next()?);
+        Some(format!("deb {uri} {} {component}", wanted(release)?))
+    };
+    let archives: BTreeSet<String> = archives.lines().filter_map(line).collect();
     if archives.is_empty() {
         return Err(Error::Missing {
-            what: format!("an apt source for Debian {codename}"),
+            what: "an apt source of this Debian".to_owned(),
             help: "the guests are installed from this machine's own sources; run `apt-get update`".to_owned(),
         });
     }
+    Ok(archives)
+}
+
+fn mmdebstrap(
+    release: &str,
+    archives: &BTreeSet<String>,
+    cache: &Path,
+    packages: &str,
+    options: &[&str],
+    to: &Path,
+) -> Result<(), Error> {
     let sources = cache.join("sources.list");
-    host::write(&sources, archives.into_iter().collect::<Vec<_>>().join("\n") + "\n")?;
+    host::write(&sources, archives.iter().map(|line| format!("{line}\n")).collect::<String>())?;
     let apt = cache.join("apt.conf");
     host::write(&apt, host::run(Command::new("apt-config").args(["dump", "Acquire"]))?)?;
     host::run(
@@ -247,7 +314,7 @@ pub fn bootstrap(cache: &Path, packages: &str, options: &[&str], to: &Path) -> R
             )
             .arg(format!("--aptopt={}", apt.display()))
             .args(options)
-            .arg(&codename)
+            .arg(release)
             .arg(to)
             .arg(&sources),
     )

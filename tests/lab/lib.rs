@@ -12,7 +12,7 @@
 //! | [`metadata`] | instance metadata (IMDSv2), a fake |
 //! | [`engine`] | a Docker Engine of this machine, for the laptop; not part of a cluster |
 //! | [`network`] | the wires, and cutting them |
-//! | [`story`], [`faults`], [`app`], [`jenkins`] | what the demo tells, and the tests assert, step by step |
+//! | [`story`], [`faults`], [`app`], [`jenkins`], [`writer`] | what the demo tells, and the tests assert, step by step |
 //! | [`wait`], [`selection`], [`progress`], [`error`], [`host`], [`http`], [`place`] | the tools of all of these |
 
 pub mod app;
@@ -39,6 +39,7 @@ pub mod share;
 pub mod story;
 pub mod tunnel;
 pub mod wait;
+pub mod writer;
 
 pub use cluster::Lab;
 pub use error::{Error, expect};

@@ -16,7 +16,23 @@ use std::{
     time::Duration,
 };
 
-const REQUIREMENTS: &str = include_str!("../moto-requirements.txt");
+/// Which of AWS's services moto is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Services {
+    /// EFS and EC2.
+    Some,
+    /// All, CloudFormation among them: sixty packages more.
+    All,
+}
+
+impl Services {
+    fn requirements(self) -> &'static str {
+        match self {
+            Self::Some => include_str!("../moto-requirements.txt"),
+            Self::All => include_str!("../moto-all-requirements.txt"),
+        }
+    }
+}
 
 /// The file system that the lab made.
 #[derive(Debug, Clone)]
@@ -31,9 +47,9 @@ pub struct FileSystem {
 ///
 /// # Errors
 /// What Python says.
-pub fn prepare(progress: &Progress) -> Result<PathBuf, Error> {
-    let environment =
-        place::cache()?.join(format!("moto-{:016x}", crate::image::hash([REQUIREMENTS.as_bytes()])));
+pub fn prepare(services: Services, progress: &Progress) -> Result<PathBuf, Error> {
+    let wanted = services.requirements();
+    let environment = place::cache()?.join(format!("moto-{:016x}", crate::image::hash([wanted.as_bytes()])));
     if environment.join("ready").exists() {
         return Ok(environment);
     }
@@ -42,7 +58,7 @@ pub fn prepare(progress: &Progress) -> Result<PathBuf, Error> {
     during(progress, "pip installs moto", || {
         host::run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&environment))?;
         let requirements = environment.join("requirements.txt");
-        host::write(&requirements, REQUIREMENTS)?;
+        host::write(&requirements, wanted)?;
         host::run(
             Command::new(environment.join("bin/pip"))
                 .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])

@@ -35,7 +35,7 @@ impl Drop for Witnesses {
 /// moto's Python environment, made once.
 fn environment() -> &'static Path {
     static ENVIRONMENT: OnceLock<PathBuf> = OnceLock::new();
-    ENVIRONMENT.get_or_init(|| moto::prepare(&Progress::new()).unwrap())
+    ENVIRONMENT.get_or_init(|| moto::prepare(moto::Services::Some, &Progress::new()).unwrap())
 }
 
 fn listener() -> TcpListener {

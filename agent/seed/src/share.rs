@@ -327,6 +327,15 @@ impl Directory {
         }
     }
 
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn remove_directory(&self, name: &str) -> Result<(), ShareError> {
+        rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)
+            .map_err(failed("removing", &self.path_of(name)))
+    }
+
     /// The names of what is in it, in no order. A name that is no UTF-8 is none of ours and left out.
     ///
     /// # Errors
@@ -444,11 +453,24 @@ impl Directory {
     /// # Errors
     /// The call's; nothing of that name is left then.
     pub fn create(&self, name: &str, record: &impl Serialize) -> Result<Created, ShareError> {
+        self.create_by(self, name, record)
+    }
+
+    /// The same, written in another directory, `drafts`, first.
+    ///
+    /// # Errors
+    /// The call's; nothing of that name is left then.
+    pub fn create_by(
+        &self,
+        drafts: &Self,
+        name: &str,
+        record: &impl Serialize,
+    ) -> Result<Created, ShareError> {
         let path = self.path_of(name);
-        let temporary = self.write_temporary(name, record)?;
-        let linked = rustix::fs::linkat(&self.fd, &temporary, &self.fd, name, AtFlags::empty());
-        rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::empty())
-            .map_err(failed("removing", &temporary))?;
+        let temporary = drafts.write_temporary(name, record)?;
+        let linked = rustix::fs::linkat(&drafts.fd, &temporary, &self.fd, name, AtFlags::empty());
+        rustix::fs::unlinkat(&drafts.fd, &temporary, AtFlags::empty())
+            .map_err(failed("removing", &drafts.path_of(&temporary)))?;
         match linked {
             Ok(()) => Ok(Created::Made),
             Err(Errno::EXIST) => Ok(Created::Existed),
@@ -481,7 +503,8 @@ impl Directory {
     fn write_temporary(&self, name: &str, record: &impl Serialize) -> Result<String, ShareError> {
         let temporary = format!(".{name}.{:016x}", fastrand::u64(..));
         let path = self.path_of(&temporary);
-        let fd = self.file(&temporary, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
+        // No EXCL, since nobody else has that name: of a server that can't set the mode at an exclusive creation it takes one more call.
+        let fd = self.file(&temporary, OFlags::WRONLY | OFlags::CREATE)?;
         let mut file = std::fs::File::from(fd);
         let mut text =
             serde_json::to_vec_pretty(record).map_err(|error| io("writing", &path)(error.into()))?;

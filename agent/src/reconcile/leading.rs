@@ -30,7 +30,7 @@ const BUSY_PAUSE: Duration = Duration::from_secs(5);
 /// The longest between two rounds; each quiet one doubles the pause.
 const QUIET_PAUSE: Duration = Duration::from_secs(30);
 /// After ECS said that this instance drains.
-const DRAINING_PAUSE: Duration = Duration::from_secs(300);
+const DRAINING_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a lock's file says of its leader.
 fn about(leads: Option<&Leads>) -> Patching {

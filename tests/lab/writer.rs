@@ -1,12 +1,12 @@
 //! A container that writes numbered records to its volume, each with fsync, and says which were acknowledged.
 
-use lab::{Error, Lab, expect, guest::Guest, host, wait};
+use crate::{Error, Lab, expect, guest::Guest, host, wait};
 use std::{collections::BTreeSet, time::Duration};
 
 /// The lab's one image.
-pub(crate) const IMAGE: &str = "wordpress:4.5.2-apache";
+pub const IMAGE: &str = "wordpress:4.5.2-apache";
 /// Where writers' volumes are, below the share.
-pub(crate) const FOLDER: &str = "faults";
+pub const FOLDER: &str = "faults";
 /// A writer that wrote nothing by then never will.
 const FIRST_RECORDS: Duration = Duration::from_secs(30);
 
@@ -27,27 +27,30 @@ done
 
 /// A writer that runs.
 #[derive(Debug)]
-pub(crate) struct Writer<'a> {
+pub struct Writer<'a> {
     guest: &'a Guest,
     name: String,
 }
 
 /// What became of its records.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub struct Written {
     /// Records that the container was told are safe.
-    pub(crate) acknowledged: BTreeSet<u64>,
+    pub acknowledged: BTreeSet<u64>,
     /// Those of them that the server's own file doesn't have.
-    pub(crate) missing: Vec<u64>,
+    pub missing: Vec<u64>,
     /// The longest time between two acknowledgments, in seconds.
-    pub(crate) longest_pause: f64,
+    pub longest_pause: f64,
     /// What the container was told instead, each once.
-    pub(crate) errors: Vec<String>,
+    pub errors: Vec<String>,
 }
 
 impl<'a> Writer<'a> {
     /// Starts one with an empty volume of its own, and waits for its first records.
-    pub(crate) fn start(lab: &'a Lab, index: usize, name: &str) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// [`Error::NotSeen`] when none are acknowledged; what Docker says.
+    pub fn start(lab: &'a Lab, index: usize, name: &str) -> Result<Self, Error> {
         let guest = lab.instance(index);
         let name = format!("writer-{name}-{}", index + 1);
         host::remove(&lab.share.path(&format!("{FOLDER}/{name}")))?;
@@ -58,7 +61,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The container's name, and its volume's below [`FOLDER`].
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
@@ -67,7 +70,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Waits until more is acknowledged than is now.
-    pub(crate) fn goes_on(&self, lab: &Lab, deadline: Duration) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::NotSeen`] with how many were.
+    pub fn goes_on(&self, lab: &Lab, deadline: Duration) -> Result<(), Error> {
         let acknowledged = || self.output().map(|text| acknowledgments(&text).len());
         let before = acknowledged()?;
         wait::until(&lab.progress, &format!("{} writes", self.name), deadline, || match acknowledged() {
@@ -78,7 +84,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Waits until it was told an error.
-    pub(crate) fn tells(&self, lab: &Lab, error: &str, deadline: Duration) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::NotSeen`] with its last line.
+    pub fn tells(&self, lab: &Lab, error: &str, deadline: Duration) -> Result<(), Error> {
         wait::until(&lab.progress, &format!("{} is told: {error}", self.name), deadline, || {
             let output = self.output().map_err(|error| error.to_string())?;
             let last = output.lines().last().unwrap_or_default().to_owned();
@@ -91,7 +100,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Ends it and compares what was acknowledged with what is on the server.
-    pub(crate) fn finish(self, lab: &Lab) -> Result<Written, Error> {
+    ///
+    /// # Errors
+    /// What Docker says.
+    pub fn finish(self, lab: &Lab) -> Result<Written, Error> {
         self.guest
             .run(&format!("timeout 15 docker exec {0} touch /stop; timeout 15 docker wait {0}", self.name))?;
         let output = self.output()?;
@@ -101,14 +113,17 @@ impl<'a> Writer<'a> {
 }
 
 /// The `docker run` of a writer.
-pub(crate) fn command(name: &str, options: &str) -> String {
+pub fn command(name: &str, options: &str) -> String {
     format!(
         "docker run {options} --name {name} --network none -v /volumes/{FOLDER}/{name}:/data --entrypoint /bin/sh {IMAGE} -c '{PROGRAM}'"
     )
 }
 
 /// Compares what a writer said with the server's own file.
-pub(crate) fn compare(lab: &Lab, name: &str, output: &str) -> Result<Written, Error> {
+///
+/// # Errors
+/// None; a file that isn't there has no records.
+pub fn compare(lab: &Lab, name: &str, output: &str) -> Result<Written, Error> {
     let acknowledged = acknowledgments(output);
     let on_share = host::read(&lab.share.path(&format!("{FOLDER}/{name}/records"))).unwrap_or_default();
     // A write that was refused may have left the beginning of its record before the next one: a full disk takes what still fits.
@@ -145,7 +160,7 @@ fn acknowledgments(output: &str) -> Vec<(u64, f64)> {
 
 impl Written {
     /// What the container saw.
-    pub(crate) fn seen(&self) -> String {
+    pub fn seen(&self) -> String {
         let waited = format!("longest wait for a write {:.1} s", self.longest_pause);
         if self.errors.is_empty() {
             format!("no error; {waited}")
@@ -155,7 +170,10 @@ impl Written {
     }
 
     /// Fails unless each acknowledged record is on the share. Gives the words for the table.
-    pub(crate) fn nothing_lost(&self) -> Result<String, Error> {
+    ///
+    /// # Errors
+    /// [`Error::NotSeen`] with those that are missing.
+    pub fn nothing_lost(&self) -> Result<String, Error> {
         expect(
             self.missing.is_empty(),
             "each acknowledged record is on the share",
@@ -165,7 +183,10 @@ impl Written {
     }
 
     /// Fails if the container was told an error.
-    pub(crate) fn no_error(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::NotSeen`] with the errors.
+    pub fn no_error(&self) -> Result<(), Error> {
         expect(self.errors.is_empty(), "no write fails", self.errors.join(", "))
     }
 }
