@@ -47,7 +47,7 @@ pub struct EnsureRequest {
 }
 
 /// One of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Wanted {
     /// The rack.
     pub rack: String,

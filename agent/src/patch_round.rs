@@ -15,7 +15,6 @@ mod tell;
 
 use crate::{
     aws::AwsError,
-    directories::Wanted,
     ecs::Ecs,
     first_use::Configured,
     history::{Histories, History},
@@ -62,14 +61,15 @@ pub struct Memory {
     format: u32,
     /// By revision, and whether it is for a daemon. Revisions never change.
     readings: HashMap<(String, bool), Arc<Reading>>,
-    /// Volumes whose directory is there, by layout path, with what was asked for.
-    ensured: HashMap<String, Wanted>,
+    /// Volumes whose directory is there, by layout path, with a hash of what was asked for: that is small, and there may be thousands.
+    ensured: HashMap<String, u64>,
     /// Why others can't be had, by layout path.
     refused_paths: HashMap<String, String>,
     /// Services that were tried to be changed and could not be, with what that was about: others are tried before them.
     fruitless: HashMap<String, (String, String)>,
     unwritten: Unwritten,
-    histories: Option<Histories>,
+    /// A large one of thousands of services is not copied to be written.
+    histories: Option<Arc<Histories>>,
     /// What AWS refused, by service.
     refused: HashMap<String, RefusedByAws>,
     /// What was said of each service last: its outcome, the reason's code, and whether tasks run without volumes.

@@ -29,6 +29,7 @@ use std::{
     error::Error,
     io::{BufRead, Write},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -121,7 +122,7 @@ pub enum Request {
         /// The lock file's name.
         name: String,
         /// What.
-        histories: Histories,
+        histories: Arc<Histories>,
     },
     /// Remember what is about to be asked for. Answer: `()`.
     WriteMoving {

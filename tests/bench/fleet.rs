@@ -17,7 +17,6 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
-    sync::Mutex,
     time::{Duration, Instant},
 };
 use tokio::net::TcpListener;
@@ -355,7 +354,7 @@ async fn plain(mut state: State) -> State {
 
 /// A share that answers at once.
 #[derive(Default)]
-struct Share(Mutex<Option<String>>);
+struct Share;
 
 impl Answers for Share {
     async fn ask_within<A: DeserializeOwned + Send>(
@@ -367,8 +366,9 @@ impl Answers for Share {
             Request::Paused => "false".to_owned(),
             Request::Ensure(_) => serde_json::json!(Ensured::default()).to_string(),
             Request::ReadHistories { .. } => "[{\"format\":1,\"services\":{}},null]".to_owned(),
-            Request::WriteHistories { histories, .. } => {
-                *self.0.lock().unwrap() = serde_json::to_string(histories).ok();
+            Request::WriteHistories { .. } => {
+                // Made as the agent makes it for its child, which then has it: it is not kept here.
+                std::hint::black_box(serde_json::to_string(request).unwrap());
                 "null".to_owned()
             }
             _ => "null".to_owned(),

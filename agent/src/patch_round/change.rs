@@ -17,6 +17,7 @@ use crate::{
 use nix::time::{ClockId, clock_gettime};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
+    hash::{DefaultHasher, Hash, Hasher},
     time::{Duration, SystemTime},
 };
 use tracing::{info, warn};
@@ -51,6 +52,13 @@ fn wanted_of(needed: &Needed, configured: &Configured) -> Wanted {
         mode: needed.mode.or(of_app.mode),
         left: needed.is_held.then_some(Left::Held).or(is_off.then_some(Left::Off)),
     }
+}
+
+/// What was asked for of a directory, in a number.
+fn hashed(wanted: &Wanted) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    wanted.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Throttled {
@@ -100,7 +108,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             }
         }
         let ensured = &self.round.memory.ensured;
-        let is_new = |wanted: &Wanted| ensured.get(&wanted.path).is_none_or(|before| before != wanted);
+        let is_new = |wanted: &Wanted| ensured.get(&wanted.path) != Some(&hashed(wanted));
         let wanted: Vec<Wanted> = wanted.into_values().filter(is_new).collect();
         for volumes in wanted.chunks(VOLUMES_AT_A_TIME) {
             self.ensure(volumes).await?;
@@ -142,7 +150,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         memory.refused_paths.extend(refused.into_iter().map(|refused| (refused.path, refused.why)));
         let is_done = |path: &String| !memory.refused_paths.contains_key(path) && !busy.contains(path);
         let had: Vec<&Wanted> = volumes.iter().filter(|volume| is_done(&volume.path)).collect();
-        memory.ensured.extend(had.into_iter().map(|volume| (volume.path.clone(), volume.clone())));
+        memory.ensured.extend(had.into_iter().map(|volume| (volume.path.clone(), hashed(volume))));
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use crate::{
 };
 use std::{
     collections::HashSet,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -34,7 +35,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
             }
             None => Histories::default(),
         };
-        self.round.memory.histories = Some(histories);
+        self.round.memory.histories = Some(Arc::new(histories));
         Ok(())
     }
 
@@ -50,7 +51,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         if history == before {
             return;
         }
-        let histories = self.round.memory.histories.get_or_insert_default();
+        let histories = Arc::make_mut(self.round.memory.histories.get_or_insert_default());
         if history.is_empty() {
             histories.services.remove(&service.arn);
         } else {
@@ -90,7 +91,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         if let (Some(histories), true) =
             (&mut self.round.memory.histories, self.round.memory.unwritten.histories)
         {
-            histories.format = self.round.format;
+            Arc::make_mut(histories).format = self.round.format;
             let request = Request::WriteHistories { name: name.clone(), histories: histories.clone() };
             self.share.ask_within::<()>(&request, SHARE_DEADLINE).await.map_err(RoundError::Share)?;
             self.round.memory.unwritten.histories = false;
@@ -149,7 +150,7 @@ impl<S: Answers, L: Answers> Running<'_, S, L> {
         memory.refused.retain(|arn, _| are.contains(arn.as_str()));
         memory.fruitless.retain(|arn, _| are.contains(arn.as_str()));
         memory.said.retain(|arn, _| are.contains(arn.as_str()));
-        let Some(histories) = &mut memory.histories else { return };
+        let Some(histories) = memory.histories.as_mut().map(Arc::make_mut) else { return };
         let before = histories.services.len();
         histories.services.retain(|arn, _| are.contains(arn.as_str()));
         memory.unwritten.histories |= histories.services.len() != before;
