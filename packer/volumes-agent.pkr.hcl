@@ -1,6 +1,6 @@
 # An ECS-optimised image with volumes-agent baked in, from the package that operators install as well. `make package` first, then
 #
-#   packer init packer && packer build -var region=eu-west-1 -var package=dist/volumes-agent-0.1.0-1.x86_64.rpm packer
+#   packer init packer && packer build -var region=eu-west-1 -var version=0.1.0 -var package=dist/volumes-agent-0.1.0-1.x86_64.rpm packer
 
 variable "region" {
   type        = string

@@ -514,6 +514,9 @@ mod tests {
         for folder in ["owners", "records", "drafts"] {
             fs::create_dir(path.join(folder)).unwrap();
         }
+        // Of a worker that was killed.
+        fs::create_dir(path.join("drafts/i-1-0")).unwrap();
+        fs::write(path.join("drafts/i-1-0/.left"), "").unwrap();
         let open = |folder: &str| Directory::anywhere(path.join(folder), folder).unwrap();
         let request = request(format);
         let share = Share {

@@ -18,7 +18,8 @@ const OF_THE_IMAGE: usize = 1;
 /// From power on to `ready`: boot, metadata, EFS, mount.
 const UP: Duration = Duration::from_secs(120);
 /// What an image starts with that is not the first boot of anything: its instances' own.
-const FORGOTTEN: &str = "ls -A /var/lib/volumes-agent /var/lib/ecs/data; cat /etc/machine-id; ls /etc/ssh/ssh_host_* /tmp/volumes-agent* 2> /dev/null; true";
+const FORGOTTEN: &str = "ls -A /var/lib/volumes-agent /var/lib/ecs/data /var/lib/docker/containers; ls /var/log/journal; cat /etc/machine-id; \
+    ls -d /etc/ssh/ssh_host_* /tmp/volumes-agent* /var/lib/docker/engine-id /etc/docker/key.json /var/lib/systemd/random-seed 2> /dev/null; true";
 
 /// Builds it from the first line to the last. Debian's Packer is 1.6: what newer ones have is left out.
 pub(crate) fn an_image_is_built(lab: &Lab) -> Result<String, Error> {

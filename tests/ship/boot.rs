@@ -1,6 +1,6 @@
 //! The order of boot and shutdown on an instance of the image, from systemd's and the journal's own times.
 
-use lab::{Error, Lab, expect, host};
+use lab::{Error, Lab, expect, host, wait};
 use std::{fmt::Write, time::Duration};
 
 const OF_THE_IMAGE: usize = 1;
@@ -23,6 +23,10 @@ fn started(lab: &Lab, unit: &str) -> Result<(f64, f64), Error> {
 pub(crate) fn is_ordered(lab: &Lab) -> Result<String, Error> {
     let guest = lab.instance(OF_THE_IMAGE);
     guest.reboot(&lab.progress)?;
+    wait::until(&lab.progress, "the last of the units has started", UP, || {
+        let state = guest.try_run("systemctl is-active ecs", Duration::from_secs(10)).stdout;
+        if state.trim() == "active" { Ok(()) } else { Err(state) }
+    })?;
     lab.gates(OF_THE_IMAGE, "ready", UP)?;
     let units = [
         "volumes-agent-guard.service",
@@ -54,11 +58,17 @@ pub(crate) fn is_ordered(lab: &Lab) -> Result<String, Error> {
         "journalctl -b -1 -o short-monotonic --no-hostname | grep -E 'Stopping |Stopped |Unmounted |Deactivated ' | grep -E 'docker.service|Docker|container agent|volumes' | cut -c 1-120",
     )?;
     let place = |what: &str| journal.lines().position(|line| line.contains(what));
-    let [ecs, containers, agent] =
-        ["Stopped ecs.service", "Stopped docker.service", "Stopped volumes-agent.service"].map(place);
+    let order = [
+        "Stopped ecs.service",
+        "Stopped docker.service",
+        "Stopped volumes-agent.service",
+        "Stopped volumes-agent-release.service",
+        "Unmounted volumes.mount",
+    ]
+    .map(place);
     expect(
-        ecs.is_some() && ecs < containers && containers < agent,
-        "the ECS agent stops before the containers, and these before the agent",
+        order[0].is_some() && order.is_sorted_by(|one, next| one < next),
+        "the ECS agent stops first, then the containers, the agent, the release, and the share is unmounted last",
         &*journal,
     )?;
     Ok(format!("{told}\nShutdown, and up again after {:.0} s:\n{journal}", off.as_secs_f64()))

@@ -156,8 +156,8 @@ fn whole_life(lab: &Lab, format: &Format) -> Result<String, Error> {
     let lossless = written.nothing_lost()?;
 
     run(lab, format.remove)?;
-    let gone = guest.try_run("systemctl cat volumes-agent 2>&1; command -v volumes-agent", PATIENCE);
-    expect(gone.code != 0, "no unit and no program is left", gone.stdout)?;
+    let left = guest.run("ls -d /usr/bin/volumes-agent /usr/lib/systemd/system/*volumes* /usr/lib/systemd/system/*/volumes* 2> /dev/null; true")?;
+    expect(left.trim().is_empty(), "no unit and no program is left", left)?;
     let mount = guest.run(MOUNT)?;
     expect(mount == before[0], "the share stays mounted", mount)?;
     a_task_starts_without_the_agent(lab)?;
@@ -204,8 +204,10 @@ fn purged(lab: &Lab, purge: &str) -> Result<(), Error> {
     let before = files()?;
     run(lab, purge)?;
     let guest = lab.instance(INDEX);
-    let left = guest.run("ls -d /etc/volumes-agent /var/lib/volumes-agent /usr/lib/volumes-agent /usr/lib/systemd/system/*volumes* 2> /dev/null; true")?;
+    let left = guest.run("ls -d /etc/volumes-agent /var/lib/volumes-agent /usr/lib/volumes-agent /etc/systemd/system/*.wants/volumes-agent* 2> /dev/null; true")?;
     expect(left.trim().is_empty(), "nothing of it is left", left)?;
+    let mount = guest.run(MOUNT)?;
+    expect(!mount.is_empty(), "the share stays mounted under its containers", mount)?;
     let after = files()?;
     expect(before == after, "the files on the share are as they were", after)
 }

@@ -22,16 +22,27 @@ impl<'a> Draft<'a> {
     pub(super) fn folder(&mut self) -> Result<&Directory, ShareError> {
         let folder = match self.folder.take() {
             Some(folder) => folder,
-            None => self.drafts.make(&self.name, 0o700)?.0,
+            None => self.empty()?,
         };
         Ok(self.folder.insert(folder))
+    }
+
+    /// What is in it is of a worker of this instance that was killed.
+    fn empty(&self) -> Result<Directory, ShareError> {
+        let (folder, is_new) = self.drafts.make(&self.name, 0o700)?;
+        if !is_new {
+            for name in folder.names()? {
+                folder.remove(&name)?;
+            }
+        }
+        Ok(folder)
     }
 }
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
         if self.folder.take().is_some() {
-            // One that is left is used again the next time that this instance makes volumes.
+            // One that is left is emptied and used again the next time that this instance makes volumes.
             drop(self.drafts.remove_directory(&self.name));
         }
     }
