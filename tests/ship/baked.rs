@@ -33,7 +33,7 @@ pub(crate) fn an_image_is_built(lab: &Lab) -> Result<String, Error> {
             .arg(&key),
     )?;
     let builder = lab.instance(BUILDER);
-    builder.write("/root/.ssh/of_packer", &host::read(&key.with_extension("pub"))?)?;
+    builder.write(".ssh/of_packer", &host::read(&key.with_extension("pub"))?)?;
     ec2(&[("Action", "CreateKeyPair"), ("KeyName", "packer")])?;
     let package = dist::package(".deb")?;
     let log = lab.folder.join("logs/packer.log");

@@ -108,11 +108,6 @@ fn at_rest(lab: &Lab) -> Result<[String; 4], Error> {
     ])
 }
 
-/// A task of the app on the instance, and no more being started.
-fn app_is_there(lab: &Lab) -> Result<(), Error> {
-    app::up(lab).map(drop)
-}
-
 fn whole_life(lab: &Lab, format: &Format) -> Result<String, Error> {
     clean_instance(lab)?;
     let (package, newer) = (dist::package(format.ending)?, dist::newer(format.ending)?);
@@ -125,7 +120,7 @@ fn whole_life(lab: &Lab, format: &Format) -> Result<String, Error> {
     let enabled =
         guest.run("systemctl is-enabled volumes-agent-guard volumes-agent-release volumes-agent")?;
     expect(enabled.lines().all(|line| line == "enabled"), "its units are enabled", &*enabled)?;
-    app_is_there(lab)?;
+    app::up(lab)?;
 
     // An administrator's own setting survives.
     guest.run("echo '# by hand' >> /etc/volumes-agent/config.toml")?;
