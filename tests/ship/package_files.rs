@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-/// Debian 11's and Ubuntu 20.04's.
+/// Debian 11's.
 const NEWEST_GLIBC: (u32, u32) = (2, 31);
 
 const FILES: [&str; 15] = [
