@@ -5,7 +5,7 @@ use crate::{
     host,
     image::Image,
     network::{self, GATEWAYS, PREFIX, ZONES},
-    place,
+    place, processor,
     progress::Progress,
     wait,
 };
@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What a guest is, to the other parts of the lab.
 #[derive(Debug, Clone)]
 pub struct Identity {
+    /// Which of the guests, from 0.
+    pub number: usize,
     /// The host name: `instance-1`, `instance-2`.
     pub name: String,
     /// The EC2 instance id.
@@ -48,6 +50,7 @@ impl Identity {
     /// The guests of every lab: one in each zone.
     pub fn all() -> [Self; 2] {
         [0, 1].map(|index: usize| Self {
+            number: index,
             name: format!("instance-{}", index + 1),
             id: format!("i-{:017x}", index + 1),
             address: ["10.77.0.11", "10.77.16.12"][index].to_owned(),
@@ -145,7 +148,15 @@ impl Guest {
         let me = &self.identity;
         // A process namespace of its own: each process of the guest is one of the host, and all have to go with it. It ends with the lab,
         // whose process namespace it is in (a death signal would come when the thread ends that started it).
-        let machine = Command::new("unshare")
+        let mut machine = match processor::of_guest(me.number) {
+            Some(processor) => {
+                let mut command = Command::new("taskset");
+                command.args(["--cpu-list", &processor.to_string(), "unshare"]);
+                command
+            }
+            None => Command::new("unshare"),
+        };
+        let machine = machine
             .args(["--pid", "--fork", "--kill-child"])
             // At a reboot User-Mode Linux executes its own name again, still holding its tap, which it then can't open: under a
             // name that isn't there it ends instead, and the lab starts it anew.

@@ -33,6 +33,7 @@ pub mod metadata;
 pub mod moto;
 pub mod network;
 pub mod place;
+mod processor;
 pub mod progress;
 pub mod selection;
 pub mod share;
