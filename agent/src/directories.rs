@@ -14,24 +14,16 @@ use crate::{
 use draft::Draft;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 mod draft;
+mod side_by_side;
 
 /// Directories are root's and readable by all, as Docker makes them.
 const MODE: u32 = 0o755;
 
 /// A user that is not root, for trying whether owners can be changed.
 const NOBODY: Ownership = Ownership { uid: 65_534, gid: 65_534 };
-
-/// How many volumes are asked about at a time: most of the time of each is a wait for the server.
-const AT_A_TIME: usize = 16;
 
 /// Volumes that should have a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,8 +143,7 @@ struct Owner {
     app: String,
 }
 
-/// Makes what is missing, in a worker, [`AT_A_TIME`] volumes at a time. Nothing that exists is changed. What one volume can't have, others
-/// can.
+/// Makes what is missing, in a worker, several volumes at a time. Nothing that exists is changed. What one volume can't have, others can.
 ///
 /// # Errors
 /// The share as a whole can't be had. What was made before it stays.
@@ -164,70 +155,49 @@ pub fn ensure(request: &EnsureRequest) -> Result<Ensured, ShareError> {
         drafts: Directory::of_agent("drafts")?,
         request,
     };
-    let apps: BTreeSet<(&str, &str)> =
-        request.volumes.iter().map(|volume| (volume.rack.as_str(), volume.app.as_str())).collect();
+    let apps: BTreeSet<App<'_>> = request.volumes.iter().map(app_of).collect();
     let apps: Vec<_> = apps.into_iter().collect();
-    let refused = |error: &DirectoriesError| in_one_line(error);
-    let claims = Mutex::new(BTreeMap::new());
-    at_a_time(apps.len(), |_, next| {
-        for (rack, app) in next.map(|index| apps[index]) {
-            let claim = share.claim(rack, app).err().as_ref().map(refused);
-            kept(&claims).insert((rack, app), claim);
-        }
+    let nothing = |_| ();
+    let claims = side_by_side::map(&apps, nothing, |(), (rack, app)| share.claim(rack, app));
+    let claims: BTreeMap<App<'_>, _> = apps.iter().copied().zip(claims).collect();
+    // All are read before any is made: in a directory of NFS whoever looks for a name waits for those who make one, and the other way round.
+    let records = side_by_side::map(&request.volumes, nothing, |(), volume| {
+        share.records.read::<Record>(&record_name(&volume.path))
     });
-    let claims = claims.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let done = Mutex::new(Ensured::default());
-    at_a_time(request.volumes.len(), |thread, next| {
-        let mut draft = Draft::new(&share.drafts, &request.by, thread);
-        for volume in next.map(|index| &request.volumes[index]) {
-            let claim = claims.get(&(volume.rack.as_str(), volume.app.as_str())).cloned().flatten();
-            let made = match claim {
-                Some(why) => Err(why),
-                None => share.volume(volume, &mut draft).map_err(|error| refused(&error)),
-            };
-            let mut done = kept(&done);
-            match made {
-                Ok(had) => {
-                    if had.was_made {
-                        done.made.push(volume.path.clone());
-                    }
-                    if had.chown_denied {
-                        done.chown_denied.push(volume.path.clone());
-                    }
-                    if had.is_busy {
-                        done.busy.push(volume.path.clone());
-                    }
-                }
-                Err(why) => done.refused.push(Refused { path: volume.path.clone(), why }),
+    let volumes: Vec<_> = request.volumes.iter().zip(&records).collect();
+    let draft = |thread| Draft::new(&share.drafts, &request.by, thread);
+    let had = side_by_side::map(&volumes, draft, |draft, (volume, record)| {
+        let app = match claims.get(&app_of(volume)) {
+            Some(Ok(app)) => app.as_ref(),
+            Some(Err(error)) => return Err(in_one_line(error)),
+            None => None,
+        };
+        let record = record.as_ref().map_err(|error| in_one_line(error))?.as_ref();
+        share.volume(volume, record, app, draft).map_err(|error| in_one_line(&error))
+    });
+    let mut done = Ensured::default();
+    for (volume, had) in request.volumes.iter().zip(had) {
+        let path = || volume.path.clone();
+        match had {
+            Ok(had) => {
+                done.made.extend(had.was_made.then(path));
+                done.chown_denied.extend(had.chown_denied.then(path));
+                done.busy.extend(had.is_busy.then(path));
             }
+            Err(why) => done.refused.push(Refused { path: path(), why }),
         }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
     if !done.made.is_empty() && done.chown_denied.is_empty() && !share.lets_owners_change()? {
         done.chown_denied.clone_from(&done.made);
     }
     Ok(done)
 }
 
-/// Has up to [`AT_A_TIME`] threads take the numbers below `count`, each the next one that is left.
-fn at_a_time(count: usize, work: impl Fn(usize, &mut dyn Iterator<Item = usize>) + Sync) {
-    let next = AtomicUsize::new(0);
-    let thread = |thread: usize| {
-        let left = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|index| *index < count);
-        work(thread, &mut std::iter::from_fn(left));
-    };
-    std::thread::scope(|scope| {
-        for other in 1..AT_A_TIME.min(count) {
-            scope.spawn(move || thread(other));
-        }
-        // This thread is one of them.
-        thread(0);
-    });
-}
+/// Rack and app.
+type App<'a> = (&'a str, &'a str);
 
-/// A thread that panicked while it held it had put in all or nothing.
-fn kept<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+fn app_of(volume: &Wanted) -> App<'_> {
+    (&volume.rack, &volume.app)
 }
 
 /// What became of the records of a share that was adopted.
@@ -304,8 +274,14 @@ impl Share<'_> {
         changed.map_err(self.records.failed("changing the owner of a file"))
     }
 
-    fn claim(&self, rack: &str, app: &str) -> Result<(), DirectoriesError> {
+    /// Has `<rack>-<app>` be this app's. Its directory, if it is there: all volumes of the app are walked to through it.
+    fn claim(&self, rack: &str, app: &str) -> Result<Option<Directory>, DirectoriesError> {
         let joined = format!("{rack}-{app}");
+        self.own(&joined, rack, app)?;
+        Ok(self.root.open(&joined)?)
+    }
+
+    fn own(&self, joined: &str, rack: &str, app: &str) -> Result<(), DirectoriesError> {
         let name = format!("{joined}.json");
         let owner = Owner { format: self.request.format, rack: rack.to_owned(), app: app.to_owned() };
         let found = match self.owners.read::<Owner>(&name)? {
@@ -317,17 +293,25 @@ impl Share<'_> {
         };
         match found {
             Some(found) if found.rack == rack && found.app == app => Ok(()),
-            Some(Owner { rack, app, .. }) => Err(DirectoriesError::SecondOwner { joined, rack, app }),
+            Some(Owner { rack, app, .. }) => {
+                Err(DirectoriesError::SecondOwner { joined: joined.to_owned(), rack, app })
+            }
             // Removed between two calls: the next round sees it either way.
             None => Ok(()),
         }
     }
 
-    fn volume(&self, wanted: &Wanted, draft: &mut Draft<'_>) -> Result<Had, DirectoriesError> {
+    /// `record`: what is there of it; `app`: the directory of its rack and app, where that is open.
+    fn volume(
+        &self,
+        wanted: &Wanted,
+        record: Option<&Record>,
+        app: Option<&Directory>,
+        draft: &mut Draft<'_>,
+    ) -> Result<Had, DirectoriesError> {
         let path = wanted.path.as_str();
         let name = record_name(path);
-        let record = self.records.read::<Record>(&name)?;
-        let (directory, was_made) = match &record {
+        let (directory, was_made) = match record {
             Some(record) => match self.directory(path)? {
                 Some(found) => (found, false),
                 None => {
@@ -339,13 +323,13 @@ impl Share<'_> {
                     });
                 }
             },
-            None => match self.make(path)? {
+            None => match self.make(path, app)? {
                 (made, true) => (made, true),
                 // The NFS client may remember a directory that was removed on another instance, together with its record: a new
                 // record of that one would be wrong for ever.
                 (_, false) => match self.by_the_servers_word(path)? {
                     Some(found) => (found, false),
-                    None => self.make(path)?,
+                    None => self.make(path, None)?,
                 },
             },
         };
@@ -354,12 +338,15 @@ impl Share<'_> {
         // Who reads an older format has never heard of volumes that are filled, and none is then.
         let left = wanted.left.filter(|_| self.request.format >= FILLED_FORMAT);
         let record = match record {
-            Some(record) => Some(record),
+            Some(record) => Some(record.clone()),
             None => {
                 // New, or made by Docker, or by an agent that ended here: what is in use is not given another owner.
                 let is_asked_for = wanted.owner.is_some() || wanted.mode.is_some();
-                if is_asked_for && directory.is_empty()? {
-                    had.chown_denied = !dress(&directory, wanted)?;
+                if is_asked_for {
+                    let directory = directory.whole()?;
+                    if directory.is_empty()? {
+                        had.chown_denied = !dress(&directory, wanted)?;
+                    }
                 }
                 let record = Record {
                     format: self.request.format,
@@ -446,11 +433,14 @@ impl Share<'_> {
         Ok(directory)
     }
 
-    fn make(&self, path: &str) -> Result<(Directory, bool), ShareError> {
+    /// From `app` on, the directory of the volume's rack and app, where that is open already.
+    fn make(&self, path: &str, app: Option<&Directory>) -> Result<(Directory, bool), ShareError> {
+        let below = app.and_then(|app| Some((app, path.strip_prefix(app.name())?.strip_prefix('/')?)));
+        let (start, below) = below.unwrap_or((&self.root, path));
         let mut made: Option<(Directory, bool)> = None;
-        for component in path.split('/') {
-            let parent = made.as_ref().map_or(&self.root, |(directory, _)| directory);
-            made = Some(parent.make(component, MODE)?);
+        for component in below.split('/') {
+            let parent = made.as_ref().map_or(start, |(directory, _)| directory);
+            made = Some(parent.make_on_the_way(component, MODE)?);
         }
         // `split` gives one component at least.
         made.ok_or(ShareError::NotADirectory(path.to_owned()))
@@ -502,7 +492,9 @@ mod tests {
     }
 
     fn volume(share: &Share<'_>, wanted: &Wanted) -> Result<Had, DirectoriesError> {
-        share.volume(wanted, &mut Draft::new(&share.drafts, "i-1", 0))
+        let app = share.claim("r", "a")?;
+        let record = share.records.read(&record_name(PATH))?;
+        share.volume(wanted, record.as_ref(), app.as_ref(), &mut Draft::new(&share.drafts, "i-1", 0))
     }
 
     /// What is done on a share that is a directory of this machine.

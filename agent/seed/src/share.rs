@@ -218,8 +218,12 @@ impl Directory {
     /// # Errors
     /// [`ShareError::NotADirectory`], or the call's.
     pub fn open(&self, name: &str) -> Result<Option<Self>, ShareError> {
+        self.open_as(OFlags::RDONLY, name)
+    }
+
+    fn open_as(&self, access: OFlags, name: &str) -> Result<Option<Self>, ShareError> {
         let path = self.path_of(name);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat2(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd, path })),
             Err(Errno::NOENT) => Ok(None),
@@ -233,16 +237,38 @@ impl Directory {
     /// # Errors
     /// [`ShareError`]
     pub fn make(&self, name: &str, mode: u32) -> Result<(Self, bool), ShareError> {
-        let path = self.path_of(name);
-        let made = match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(errno) => return Err(failed("making", &path)(errno)),
+        self.make_opened(name, mode, OFlags::RDONLY)
+    }
+
+    /// As [`Directory::make`], for going on below. One that was made is opened for that alone (`O_PATH`), which saves the server two
+    /// questions about a directory that nobody can have changed since. It can't be listed, or given to anybody: [`Directory::whole`] can.
+    ///
+    /// # Errors
+    /// [`ShareError`]
+    pub fn make_on_the_way(&self, name: &str, mode: u32) -> Result<(Self, bool), ShareError> {
+        self.make_opened(name, mode, OFlags::PATH)
+    }
+
+    fn make_opened(&self, name: &str, mode: u32, new: OFlags) -> Result<(Self, bool), ShareError> {
+        let (access, made) = match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => (new, true),
+            Err(Errno::EXIST) => (OFlags::RDONLY, false),
+            Err(errno) => return Err(failed("making", &self.path_of(name))(errno)),
         };
-        match self.open(name)? {
+        match self.open_as(access, name)? {
             Some(directory) => Ok((directory, made)),
-            None => Err(failed("opening", &path)(Errno::NOENT)),
+            None => Err(failed("opening", &self.path_of(name))(Errno::NOENT)),
         }
+    }
+
+    /// The same directory, opened anew for all that can be done with one.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn whole(&self) -> Result<Self, ShareError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = openat2(&self.fd, ".", flags, Mode::empty()).map_err(failed("opening", &self.path))?;
+        Ok(Self { fd, path: self.path.clone() })
     }
 
     /// The directory's inode: another number means another directory.
