@@ -50,9 +50,10 @@ test-corpus: build-tests
 
 # The mount half on a booted instance beside its floors; the leader's rounds beside a plain client of the same SDK; the compose reader against
 # the Go Docker Compose of a newer Debian.
-bench: build
+bench: package
 	$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench fleet
-	$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench mount
+	PACKAGED=$(abspath target/x86_64-unknown-linux-gnu/dist/volumes-agent) \
+		$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench mount
 	tests/install-compose .lab/cache/compose
 	CORPUS=$(abspath $(CORPUS)) PEER=$(abspath .lab/cache/compose/docker-compose) \
 		$(CARGO) bench --profile release --locked -p volumes-agent-tests --bench config
@@ -66,7 +67,7 @@ check: packages
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --release --locked --workspace --test faults --test apps --test ship -- -D warnings
 
-# One profile for demo, tests and installation: what is shipped is what was tested, and is compiled once.
+# One profile for demo and tests: compiled once. Packages have one of their own.
 build: helper
 	$(CARGO) build --release --locked --workspace
 

@@ -10,7 +10,7 @@ use lab::{
     network::GATEWAYS,
     progress::Progress,
 };
-use std::{process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 const NAME: &str = "bench";
 const ROUNDS: usize = 11;
@@ -184,10 +184,15 @@ fn read_ahead(lab: &Lab, guest: &Guest) -> Result<(), Error> {
     Ok(())
 }
 
-/// Memory, threads and CPU time of an agent that has nothing to do.
+/// Memory, threads and CPU time of an agent that has nothing to do: of the program in packages, where it was built (`PACKAGED`).
 fn at_rest(lab: &Lab, guest: &Guest) -> Result<(), Error> {
     let idle: u64 = std::env::var("IDLE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
-    guest.run("docker rm -f bench && rm -r /volumes/bench && systemctl restart volumes-agent")?;
+    guest.run("docker rm -f bench && rm -r /volumes/bench && systemctl stop volumes-agent")?;
+    if let Some(program) = std::env::var_os("PACKAGED") {
+        guest.feed(Path::new(&program), "cat > /usr/bin/volumes-agent", READY)?;
+        lab.progress.plain("the program of the packages, at rest:");
+    }
+    guest.run("systemctl start volumes-agent")?;
     lab.reports(0, "ready", READY)?;
     let before = cpu(guest)?;
     std::thread::park_timeout(Duration::from_secs(idle));
