@@ -167,13 +167,11 @@ pub fn ensure(request: &EnsureRequest) -> Result<Ensured, ShareError> {
     let volumes: Vec<_> = request.volumes.iter().zip(&records).collect();
     let draft = |thread| Draft::new(&share.drafts, &request.by, thread);
     let had = side_by_side::map(&volumes, draft, |draft, (volume, record)| {
-        let app = match claims.get(&app_of(volume)) {
-            Some(Ok(app)) => app.as_ref(),
-            Some(Err(error)) => return Err(in_one_line(error)),
-            None => None,
-        };
-        let record = record.as_ref().map_err(|error| in_one_line(error))?.as_ref();
-        share.volume(volume, record, app, draft).map_err(|error| in_one_line(&error))
+        if let Some(Err(error)) = claims.get(&app_of(volume)) {
+            return Err(in_one_line(error));
+        }
+        let record = record.as_ref().map_err(|error| in_one_line(error))?.clone();
+        share.volume(volume, record, draft).map_err(|error| in_one_line(&error))
     });
     let mut done = Ensured::default();
     for (volume, had) in request.volumes.iter().zip(had) {
@@ -274,14 +272,8 @@ impl Share<'_> {
         changed.map_err(self.records.failed("changing the owner of a file"))
     }
 
-    /// Has `<rack>-<app>` be this app's. Its directory, if it is there: all volumes of the app are walked to through it.
-    fn claim(&self, rack: &str, app: &str) -> Result<Option<Directory>, DirectoriesError> {
+    fn claim(&self, rack: &str, app: &str) -> Result<(), DirectoriesError> {
         let joined = format!("{rack}-{app}");
-        self.own(&joined, rack, app)?;
-        Ok(self.root.open(&joined)?)
-    }
-
-    fn own(&self, joined: &str, rack: &str, app: &str) -> Result<(), DirectoriesError> {
         let name = format!("{joined}.json");
         let owner = Owner { format: self.request.format, rack: rack.to_owned(), app: app.to_owned() };
         let found = match self.owners.read::<Owner>(&name)? {
@@ -293,25 +285,43 @@ impl Share<'_> {
         };
         match found {
             Some(found) if found.rack == rack && found.app == app => Ok(()),
-            Some(Owner { rack, app, .. }) => {
-                Err(DirectoriesError::SecondOwner { joined: joined.to_owned(), rack, app })
-            }
+            Some(Owner { rack, app, .. }) => Err(DirectoriesError::SecondOwner { joined, rack, app }),
             // Removed between two calls: the next round sees it either way.
             None => Ok(()),
         }
     }
 
-    /// `record`: what is there of it; `app`: the directory of its rack and app, where that is open.
+    /// `record`: what was there of it when the request began. Where it doesn't fit, it is read anew before anybody is told: meanwhile a
+    /// container may have put what it filled in place, or an operator have removed record and directory.
     fn volume(
         &self,
         wanted: &Wanted,
-        record: Option<&Record>,
-        app: Option<&Directory>,
+        record: Option<Record>,
+        draft: &mut Draft<'_>,
+    ) -> Result<Had, DirectoriesError> {
+        match self.volume_of(record, wanted, draft) {
+            Err(DirectoriesError::Gone { .. } | DirectoriesError::Replaced { .. }) => {
+                self.volume_of(self.record_by_now(&wanted.path)?, wanted, draft)
+            }
+            result => result,
+        }
+    }
+
+    /// By the server's word.
+    fn record_by_now(&self, path: &str) -> Result<Option<Record>, ShareError> {
+        self.records.refresh()?;
+        self.records.read(&record_name(path))
+    }
+
+    fn volume_of(
+        &self,
+        record: Option<Record>,
+        wanted: &Wanted,
         draft: &mut Draft<'_>,
     ) -> Result<Had, DirectoriesError> {
         let path = wanted.path.as_str();
         let name = record_name(path);
-        let (directory, was_made) = match record {
+        let (directory, was_made) = match &record {
             Some(record) => match self.directory(path)? {
                 Some(found) => (found, false),
                 None => {
@@ -323,13 +333,13 @@ impl Share<'_> {
                     });
                 }
             },
-            None => match self.make(path, app)? {
+            None => match self.make(path)? {
                 (made, true) => (made, true),
                 // The NFS client may remember a directory that was removed on another instance, together with its record: a new
                 // record of that one would be wrong for ever.
                 (_, false) => match self.by_the_servers_word(path)? {
                     Some(found) => (found, false),
-                    None => self.make(path, None)?,
+                    None => self.make(path)?,
                 },
             },
         };
@@ -338,7 +348,12 @@ impl Share<'_> {
         // Who reads an older format has never heard of volumes that are filled, and none is then.
         let left = wanted.left.filter(|_| self.request.format >= FILLED_FORMAT);
         let record = match record {
-            Some(record) => Some(record.clone()),
+            // Whoever made the directory meanwhile has made a record as well, or does so now.
+            None if !was_made => self.record_by_now(path)?,
+            record => record,
+        };
+        let record = match record {
+            Some(record) => Some(record),
             None => {
                 // New, or made by Docker, or by an agent that ended here: what is in use is not given another owner.
                 let is_asked_for = wanted.owner.is_some() || wanted.mode.is_some();
@@ -433,13 +448,10 @@ impl Share<'_> {
         Ok(directory)
     }
 
-    /// From `app` on, the directory of the volume's rack and app, where that is open already.
-    fn make(&self, path: &str, app: Option<&Directory>) -> Result<(Directory, bool), ShareError> {
-        let below = app.and_then(|app| Some((app, path.strip_prefix(app.name())?.strip_prefix('/')?)));
-        let (start, below) = below.unwrap_or((&self.root, path));
+    fn make(&self, path: &str) -> Result<(Directory, bool), ShareError> {
         let mut made: Option<(Directory, bool)> = None;
-        for component in below.split('/') {
-            let parent = made.as_ref().map_or(start, |(directory, _)| directory);
+        for component in path.split('/') {
+            let parent = made.as_ref().map_or(&self.root, |(directory, _)| directory);
             made = Some(parent.make_on_the_way(component, MODE)?);
         }
         // `split` gives one component at least.
@@ -492,9 +504,15 @@ mod tests {
     }
 
     fn volume(share: &Share<'_>, wanted: &Wanted) -> Result<Had, DirectoriesError> {
-        let app = share.claim("r", "a")?;
-        let record = share.records.read(&record_name(PATH))?;
-        share.volume(wanted, record.as_ref(), app.as_ref(), &mut Draft::new(&share.drafts, "i-1", 0))
+        volume_knowing(share, share.records.read(&record_name(PATH))?, wanted)
+    }
+
+    fn volume_knowing(
+        share: &Share<'_>,
+        record: Option<Record>,
+        wanted: &Wanted,
+    ) -> Result<Had, DirectoriesError> {
+        share.volume(wanted, record, &mut Draft::new(&share.drafts, "i-1", 0))
     }
 
     /// What is done on a share that is a directory of this machine.
@@ -553,6 +571,32 @@ mod tests {
             assert!(!volume(share, &wanted(Some(Left::Held), Some("7:8"))).unwrap().is_busy);
             assert_eq!(record().state, filled.state, "it is being filled: nothing of that is lost");
             assert_eq!(record().owner, "7:8".parse().ok());
+        });
+    }
+
+    #[test]
+    fn what_became_of_a_record_since_it_was_read_counts() {
+        on_a_share("since", FILLED_FORMAT, |share, record| {
+            volume(share, &wanted(None, Some("7:8"))).unwrap();
+            // Another instance made it, and nothing is in it yet.
+            let had = volume_knowing(share, None, &wanted(None, Some("9:9"))).unwrap();
+            let (owner, _) = share.directory(PATH).unwrap().unwrap().looks().unwrap();
+            assert_eq!((had.was_made, Some(owner)), (false, "7:8".parse().ok()), "not given away again");
+            // A container put another directory in its place.
+            let another = Record { inode: record().inode + 1, ..record() };
+            assert!(volume_knowing(share, Some(another.clone()), &wanted(None, None)).is_ok());
+            share.records.replace(&record_name(PATH), &another).unwrap();
+            let replaced = volume_knowing(share, Some(another), &wanted(None, None));
+            assert!(
+                matches!(replaced, Err(DirectoriesError::Replaced { .. })),
+                "and what is so still is told"
+            );
+            // An operator removed both.
+            let gone = record();
+            share.records.remove(&record_name(PATH)).unwrap();
+            share.root.open("r-a/web").unwrap().unwrap().remove_directory("data").unwrap();
+            assert!(volume_knowing(share, Some(gone), &wanted(None, None)).unwrap().was_made);
+            assert!(share.directory(PATH).unwrap().unwrap().inode().is_ok_and(|inode| record().is_of(inode)));
         });
     }
 

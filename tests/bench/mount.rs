@@ -189,7 +189,10 @@ fn at_rest(lab: &Lab, guest: &Guest) -> Result<(), Error> {
     let idle: u64 = std::env::var("IDLE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
     guest.run("docker rm -f bench && rm -r /volumes/bench && systemctl stop volumes-agent")?;
     if let Some(program) = std::env::var_os("PACKAGED") {
-        guest.feed(Path::new(&program), "cat > /usr/bin/volumes-agent", READY)?;
+        // A child of the agent's may still run the one that is there.
+        let put = "cd /usr/bin && cat > new && chmod 755 new && mv new volumes-agent";
+        let output = guest.feed(Path::new(&program), put, READY)?;
+        expect(output.code == 0, "the packages' program is put in place", output.stderr)?;
         lab.progress.plain("the program of the packages, at rest:");
     }
     guest.run("systemctl start volumes-agent")?;

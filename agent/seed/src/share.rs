@@ -240,8 +240,8 @@ impl Directory {
         self.make_opened(name, mode, OFlags::RDONLY)
     }
 
-    /// As [`Directory::make`], for going on below. One that was made is opened for that alone (`O_PATH`), which saves the server two
-    /// questions about a directory that nobody can have changed since. It can't be listed, or given to anybody: [`Directory::whole`] can.
+    /// As [`Directory::make`], for going on below. One that was made is opened for that alone (`O_PATH`), which saves two questions
+    /// about a directory that the server has just told of. It can't be listed, or given to anybody: [`Directory::whole`] can.
     ///
     /// # Errors
     /// [`ShareError`]

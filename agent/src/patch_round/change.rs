@@ -27,7 +27,8 @@ const CONFIRM_DEADLINE: Duration = Duration::from_secs(3);
 /// A confirmation older than this, on a clock that counts suspension, is none: the lock may be another's by now.
 const CONFIRMATION_LASTS: Duration = Duration::from_secs(3);
 
-/// Volumes in one request to the share. A new one takes some 30 round trips, and 16 are made at a time: with 10 ms each that is half of the deadline.
+/// Volumes in one request to the share. A new one takes some 25 round trips, and 16 are made at a time: with 10 ms each that is a third of the
+/// deadline.
 const VOLUMES_AT_A_TIME: usize = 200;
 /// Why each change is made, in the log.
 const WHY: &str = "its PRIMARY revision declares volumes that it does not mount";
